@@ -1,0 +1,33 @@
+//! The agent API: runs, conversations. Wiring only; see `lib.rs`.
+
+use std::sync::Arc;
+
+use agent_api::{AgentApi, Settings};
+use shared::aws::{Table, TaskQueue, sdk_config};
+use shared::config::Environment;
+use shared::engine::Engine;
+use shared::intake::Intake;
+use shared::model::ProviderModel;
+use shared::telemetry::{self, SystemClock};
+use shared::tools::Toolbox;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    let env = Environment::of_process();
+    telemetry::start(&env)?;
+    let settings = Settings::read(&env)?;
+    let config = sdk_config("agent-api").await;
+    let table = Arc::new(Table::new(&config, settings.table_name));
+    let clock = Arc::new(SystemClock);
+    let engine = Engine {
+        journal: table.clone(),
+        queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
+        model: Arc::new(ProviderModel::new(&settings.model)?),
+        tools: Toolbox::built_in(clock.clone()),
+        clock: clock.clone(),
+        limits: settings.limits,
+        worker: telemetry::worker_name(&env, clock.as_ref()),
+    };
+    let intake = Intake { engine, records: table.clone(), patience: settings.patience };
+    shared::http::serve(Arc::new(AgentApi { intake, records: table, clock, auth: settings.auth })).await
+}

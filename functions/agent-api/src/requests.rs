@@ -1,0 +1,82 @@
+//! `POST /v1/agent`: the body, and its limits.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use shared::domain::event::AgentInput;
+use shared::domain::id::ConversationId;
+use shared::domain::message::{Message, Role};
+use shared::http::Problem;
+use shared::intake::AgentRequest;
+
+/// Bytes of a prompt. The event is one DynamoDB item (400 KB) and stands beside a copy in the conversation.
+const LONGEST_PROMPT: usize = 100_000;
+/// Bytes of all messages, and of the metadata, as JSON.
+const LONGEST_MESSAGES: usize = 150_000;
+const LONGEST_METADATA: usize = 16_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentBody {
+    prompt: String,
+    #[serde(default)]
+    conversation_id: Option<String>,
+    #[serde(default)]
+    agent: Option<String>,
+    #[serde(default)]
+    messages: Option<Vec<Message>>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+    #[serde(default)]
+    pub(crate) background: bool,
+}
+
+impl AgentBody {
+    pub(crate) fn into_request(self) -> Result<AgentRequest, Problem> {
+        if self.prompt.trim().is_empty() {
+            return Err(Problem::invalid("prompt", "must not be empty"));
+        }
+        if self.prompt.len() > LONGEST_PROMPT {
+            return Err(Problem::too_large("prompt", LONGEST_PROMPT));
+        }
+        if let Some(messages) = &self.messages {
+            check(messages)?;
+        }
+        if json_size(&self.metadata) > LONGEST_METADATA {
+            return Err(Problem::too_large("metadata", LONGEST_METADATA));
+        }
+        let conversation: Option<ConversationId> =
+            self.conversation_id.map(|text| text.parse().map_err(|error| Problem::invalid("conversation_id", error))).transpose()?;
+        let input = AgentInput { prompt: self.prompt, messages: self.messages, metadata: self.metadata };
+        Ok(AgentRequest { agent: self.agent, conversation, input })
+    }
+}
+
+fn check(messages: &[Message]) -> Result<(), Problem> {
+    if json_size(&messages) > LONGEST_MESSAGES {
+        return Err(Problem::too_large("messages", LONGEST_MESSAGES));
+    }
+    let mut called: Vec<&str> = Vec::new();
+    for (i, message) in messages.iter().enumerate() {
+        let invalid = |field: &str, detail: &str| Err(Problem::invalid(&format!("messages[{i}].{field}"), detail));
+        match message.role {
+            Role::Assistant => {
+                if message.content.is_none() && message.tool_calls.is_empty() {
+                    return invalid("content", "an assistant message needs content or tool_calls");
+                }
+                called.extend(message.tool_calls.iter().map(|call| call.id.as_str()));
+            }
+            Role::Tool => match &message.tool_call_id {
+                Some(id) if called.contains(&id.as_str()) => {}
+                Some(_) => return invalid("tool_call_id", "answers no tool call of an earlier assistant message"),
+                None => return invalid("tool_call_id", "a tool message needs the id of the call that it answers"),
+            },
+            Role::System | Role::User if message.content.is_none() => return invalid("content", "must not be absent"),
+            Role::System | Role::User => {}
+        }
+    }
+    Ok(())
+}
+
+fn json_size(value: &impl serde::Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
+}

@@ -1,0 +1,24 @@
+//! Dead letters: shows them and puts them back. Wiring only; see `lib.rs`.
+
+use std::sync::Arc;
+
+use dlq_redrive::{DlqApi, Settings};
+use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
+use shared::config::Environment;
+use shared::operate::Redrive;
+use shared::telemetry::{self, SystemClock};
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_http::Error> {
+    let env = Environment::of_process();
+    telemetry::start(&env)?;
+    let settings = Settings::read(&env)?;
+    let config = sdk_config("dlq-redrive").await;
+    let redrive = Redrive {
+        records: Arc::new(Table::new(&config, settings.table_name)),
+        queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
+        dead_letters: Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn)),
+        clock: Arc::new(SystemClock),
+    };
+    shared::http::serve(Arc::new(DlqApi { redrive, auth: settings.auth })).await
+}

@@ -1,0 +1,183 @@
+//! What the queue consumer does with a batch: each message is a run, all runs of a batch advance at the same time
+//! (waiting for models is what costs money), and each has its own outcome.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use shared::aws::TaskQueue;
+use shared::config::{ConfigError, Environment, ModelConfig, read_limits, variables};
+use shared::domain::clock::after;
+use shared::domain::task::Task;
+use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
+
+/// What is left of an invocation for the last writes and the answer.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// A deadline in the past is no deadline: the local watcher sends such. This is the time assumed then.
+const UNKNOWN_DEADLINE: Duration = Duration::from_secs(120);
+/// A message that is on its way to the dead-letter queue need not wait on its way.
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// The function's configuration.
+pub struct Settings {
+    /// Where the runs are.
+    pub table_name: String,
+    /// Where continuations go.
+    pub task_queue_url: String,
+    /// Who answers.
+    pub model: ModelConfig,
+    /// The engine's numbers.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Reads all variables.
+    ///
+    /// # Errors
+    /// Names the one that is missing or wrong.
+    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            table_name: env.required(variables::TABLE_NAME)?,
+            task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
+            model: ModelConfig::read(env)?,
+            limits: read_limits(env)?,
+        })
+    }
+}
+
+/// Decides when messages come back. Best effort: the lease in the record is the truth.
+#[async_trait]
+pub trait Visibility: Send + Sync {
+    /// Hides these messages for `duration` from now, in one call.
+    async fn hide(&self, receipts: &[String], duration: Duration);
+}
+
+#[async_trait]
+impl Visibility for TaskQueue {
+    async fn hide(&self, receipts: &[String], duration: Duration) {
+        Self::hide(self, receipts, duration).await;
+    }
+}
+
+/// The queue consumer.
+pub struct Consumer {
+    /// Advances runs.
+    pub engine: Engine,
+    /// Hides messages.
+    pub visibility: Arc<dyn Visibility>,
+}
+
+impl Consumer {
+    /// Works through a batch until `deadline_ms` (milliseconds since 1970) and says which messages are not done.
+    ///
+    /// # Errors
+    /// Never: a batch does not fail for its messages.
+    pub async fn handle(&self, batch: SqsEvent, deadline_ms: u64) -> Result<SqsBatchResponse, Infallible> {
+        let count = batch.records.len();
+        let receipts: Vec<String> = batch.records.iter().filter_map(|message| message.receipt_handle.clone()).collect();
+        // Before anything else: from here on a killed worker's messages come back after a lease, not after the queue's time-out.
+        self.visibility.hide(&receipts, self.engine.limits.lease + Limits::LEASE_MARGIN).await;
+        let window = self.window(deadline_ms);
+        let outcomes = join_all(batch.records.iter().map(|message| self.settle(message, window))).await;
+        let not_done: Vec<_> = outcomes.into_iter().flatten().collect();
+        tracing::info!(messages = count, not_done = not_done.len(), "batch");
+        let mut response = SqsBatchResponse::default();
+        response.batch_item_failures = not_done;
+        Ok(response)
+    }
+
+    fn window(&self, deadline_ms: u64) -> Window {
+        let now = self.engine.clock.now();
+        let deadline = i64::try_from(deadline_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let deadline = deadline.filter(|deadline| *deadline > now).unwrap_or_else(|| after(now, UNKNOWN_DEADLINE));
+        let farewell = jiff::SignedDuration::try_from(FAREWELL).unwrap_or_default();
+        Window { deadline: deadline.checked_sub(farewell).unwrap_or(deadline), cut_calls: false }
+    }
+
+    /// One message: done (`None`), or to come back.
+    async fn settle(&self, message: &SqsMessage, window: Window) -> Option<BatchItemFailure> {
+        let id = message.message_id.clone().unwrap_or_default();
+        let receipt = message.receipt_handle.as_deref().unwrap_or_default();
+        let come_back = match self.advance(message, &id, receipt, window).await {
+            Outcome::Done => return None,
+            Outcome::AsItIs => None,
+            Outcome::After(duration) => Some(duration),
+        };
+        if let Some(duration) = come_back {
+            self.visibility.hide(&[receipt.to_owned()], duration).await;
+        }
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = id;
+        Some(failure)
+    }
+
+    async fn advance(&self, message: &SqsMessage, id: &str, receipt: &str, window: Window) -> Outcome {
+        let task = match Task::from_body(message.body.as_deref().unwrap_or_default()) {
+            Ok(task) => task,
+            Err(error) => {
+                tracing::error!(message.id = id, error = %error, "poison message, left for the dead-letter queue");
+                return Outcome::After(AT_ONCE);
+            }
+        };
+        let delivery = self.engine.delivery(id, receive_count(message));
+        let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };
+        let advanced = AssertUnwindSafe(self.engine.take_up(&task, &delivery, window, &hold)).catch_unwind().await;
+        let advanced = match advanced {
+            Ok(advanced) => advanced,
+            Err(_) => self.after_panic(&task, &delivery).await,
+        };
+        match advanced {
+            Ok(Advance::Ended { .. } | Advance::HandedOver | Advance::Stale) => Outcome::Done,
+            Ok(Advance::Again { after }) => Outcome::After(after),
+            Ok(Advance::Dead) => Outcome::After(AT_ONCE),
+            Ok(Advance::Lost) => Outcome::AsItIs,
+            Err(error) => {
+                tracing::error!(run.id = %task.run, attempt = delivery.attempt, error = %error, "run could not be advanced");
+                // The lease may be ours still: no use to come back before it ends.
+                Outcome::AsItIs
+            }
+        }
+    }
+
+    async fn after_panic(&self, task: &Task, delivery: &Delivery) -> Result<Advance, shared::engine::ports::JournalError> {
+        tracing::error!(run.id = %task.run, attempt = delivery.attempt, "the worker panicked");
+        let settled = AssertUnwindSafe(self.engine.panicked(task, delivery)).catch_unwind().await;
+        settled.unwrap_or(Ok(Advance::Lost))
+    }
+}
+
+/// What becomes of a message.
+enum Outcome {
+    /// It may be deleted.
+    Done,
+    /// It comes back after the time.
+    After(Duration),
+    /// It comes back when it does.
+    AsItIs,
+}
+
+/// Deliveries so far. A message without a count is taken as new.
+fn receive_count(message: &SqsMessage) -> u32 {
+    message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+struct MessageHold<'a> {
+    visibility: &'a dyn Visibility,
+    receipt: &'a str,
+}
+
+#[async_trait]
+impl Hold for MessageHold<'_> {
+    async fn extend(&self, duration: Duration) {
+        self.visibility.hide(&[self.receipt.to_owned()], duration).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,33 @@
+//! Takes runs off the queue and advances them. Wiring only; see `lib.rs`.
+
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use queue_consumer::{Consumer, Settings};
+use shared::aws::{Table, TaskQueue, sdk_config};
+use shared::config::Environment;
+use shared::engine::Engine;
+use shared::model::ProviderModel;
+use shared::telemetry::{self, SystemClock};
+use shared::tools::Toolbox;
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let env = Environment::of_process();
+    telemetry::start(&env)?;
+    let settings = Settings::read(&env)?;
+    let config = sdk_config("queue-consumer").await;
+    let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
+    let clock = Arc::new(SystemClock);
+    let engine = Engine {
+        journal: Arc::new(Table::new(&config, settings.table_name)),
+        queue: queue.clone(),
+        model: Arc::new(ProviderModel::new(&settings.model)?),
+        tools: Toolbox::built_in(clock.clone()),
+        clock: clock.clone(),
+        limits: settings.limits,
+        worker: telemetry::worker_name(&env, clock.as_ref()),
+    };
+    let consumer = Consumer { engine, visibility: queue };
+    lambda_runtime::run(service_fn(|event: LambdaEvent<_>| consumer.handle(event.payload, event.context.deadline))).await
+}

@@ -1,0 +1,128 @@
+//! Batches over in-memory ports.
+
+use std::sync::Mutex;
+
+use shared::domain::clock::Clock;
+use shared::domain::run::{FailureCode, Run};
+use shared::domain::state::RunState;
+use shared::engine::CallError;
+use shared::engine::ports::{Acceptance, Journal, Model, ModelReply, ModelRequest};
+use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+
+use super::*;
+
+#[derive(Default)]
+struct Hidden(Mutex<Vec<(Vec<String>, Duration)>>);
+
+#[async_trait]
+impl Visibility for Hidden {
+    async fn hide(&self, receipts: &[String], duration: Duration) {
+        self.0.lock().unwrap().push((receipts.to_vec(), duration));
+    }
+}
+
+struct World {
+    store: Arc<MemoryStore>,
+    hidden: Arc<Hidden>,
+    clock: Arc<FixedClock>,
+    consumer: Consumer,
+}
+
+fn world(model: Arc<dyn Model>) -> World {
+    let (store, hidden) = (Arc::new(MemoryStore::default()), Arc::new(Hidden::default()));
+    let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
+    let engine = engine(store.clone(), Arc::new(MemoryQueue::default()), model, clock.clone());
+    World { consumer: Consumer { engine, visibility: hidden.clone() }, store, hidden, clock }
+}
+
+impl World {
+    async fn accept(&self) -> Run {
+        let event = an_event(self.clock.now());
+        let run = Run { event: event.id, ..a_run(&"acme".parse().unwrap(), self.clock.now()) };
+        self.store.accept(&Acceptance { event, run: run.clone() }).await.unwrap();
+        run
+    }
+
+    async fn deliver(&self, messages: &[(&str, String, u32)]) -> Vec<String> {
+        let records = messages.iter().map(|(id, body, count)| {
+            let mut message = SqsMessage::default();
+            message.message_id = Some((*id).into());
+            message.receipt_handle = Some(format!("receipt-{id}"));
+            message.body = Some(body.clone());
+            message.attributes.insert("ApproximateReceiveCount".into(), count.to_string());
+            message
+        });
+        let mut batch = SqsEvent::default();
+        batch.records = records.collect();
+        let deadline = self.clock.now().as_millisecond() + 300_000;
+        let response = self.consumer.handle(batch, deadline.try_into().unwrap()).await.unwrap();
+        response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect()
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_not_done_returns_to_the_queue() {
+    let w = world(Arc::new(ScriptedModel::new([])));
+    let (good, ended) = (w.accept().await, w.accept().await);
+    w.store.put(Run { state: RunState::Completed, ..ended.clone() });
+    let unknown = Run { id: shared::domain::id::RunId::new(w.clock.now()), ..good.clone() };
+    let failures = w
+        .deliver(&[
+            ("good", good.task().to_body(), 1),
+            ("ended", ended.task().to_body(), 1),
+            ("unknown", unknown.task().to_body(), 1),
+            ("poison", "{\"not\":\"ours\"}".into(), 1),
+            ("empty", String::new(), 1),
+        ])
+        .await;
+    assert_eq!(failures, ["poison", "empty"]);
+    assert_eq!(w.store.get(good.id).unwrap().state, RunState::Completed);
+}
+
+#[tokio::test]
+async fn a_batch_is_hidden_for_a_lease_before_any_work() {
+    let w = world(Arc::new(ScriptedModel::new([])));
+    let run = w.accept().await;
+    w.deliver(&[("a", run.task().to_body(), 1), ("b", "poison".into(), 1)]).await;
+    let hidden = w.hidden.0.lock().unwrap();
+    assert_eq!(hidden[0], (vec!["receipt-a".to_owned(), "receipt-b".to_owned()], Duration::from_secs(65)));
+    assert_eq!(hidden[1], (vec!["receipt-b".to_owned()], Duration::ZERO), "poison goes to the dead letters without delay");
+}
+
+#[tokio::test]
+async fn a_failed_attempt_comes_back_after_its_back_off_and_dies_at_the_last() {
+    let outage = || Scripted::Fails(CallError::retryable(FailureCode::ProviderUnavailable, "503", Some(Duration::from_secs(30))));
+    let w = world(Arc::new(ScriptedModel::new(std::iter::repeat_with(outage).take(9))));
+    let run = w.accept().await;
+    for attempt in 1..=3 {
+        assert_eq!(w.deliver(&[("a", run.task().to_body(), attempt)]).await, ["a"]);
+    }
+    assert_eq!(w.store.get(run.id).unwrap().state, RunState::Dead);
+    let waits: Vec<u64> = w.hidden.0.lock().unwrap().iter().map(|(_, duration)| duration.as_secs()).collect();
+    assert_eq!(waits, [65, 30, 65, 30, 65, 0], "hidden for the lease, then as long as the provider asked, at last not at all");
+}
+
+struct Panics;
+
+#[async_trait]
+impl Model for Panics {
+    async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
+        panic!("asked with {} messages", request.messages.len())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_run_one_attempt_and_the_others_nothing() {
+    let w = world(Arc::new(Panics));
+    let (run, done) = (w.accept().await, w.accept().await);
+    w.store.put(Run { state: RunState::Cancelled, ..done.clone() });
+    assert_eq!(w.deliver(&[("a", run.task().to_body(), 1), ("b", done.task().to_body(), 1)]).await, ["a"]);
+    let run = w.store.get(run.id).unwrap();
+    assert_eq!((run.state, run.error().unwrap().code.as_ref()), (RunState::Queued, "worker_panicked"));
+}
+
+#[tokio::test]
+async fn a_deadline_in_the_past_is_no_deadline() {
+    let w = world(Arc::new(ScriptedModel::new([])));
+    assert!(w.consumer.window(600_000).deadline > w.clock.now());
+}

@@ -1,0 +1,43 @@
+//! The adapters to AWS. SDK types end here; so do its retries and its time-outs.
+
+#[cfg(feature = "dynamodb")]
+mod items;
+#[cfg(feature = "dynamodb")]
+mod journal;
+#[cfg(feature = "sqs")]
+mod queue;
+#[cfg(feature = "dynamodb")]
+mod records;
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+
+#[cfg(feature = "dynamodb")]
+pub use items::Table;
+#[cfg(feature = "sqs")]
+pub use queue::{DeadLetters, TaskQueue};
+
+use crate::engine::ports::JournalError;
+
+/// The shared settings of all clients of a function: region, credentials, time-outs, retries. `function` is what request
+/// logs know the caller by.
+pub async fn sdk_config(function: &'static str) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(3))
+        // Three attempts and their back-off: what a synchronous request can afford.
+        .operation_timeout(Duration::from_secs(8))
+        .build();
+    let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).retry_config(RetryConfig::standard());
+    if let Ok(name) = aws_config::AppName::new(function) {
+        config = config.app_name(name);
+    }
+    config.load().await
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> JournalError {
+    JournalError::Unavailable(Box::new(error))
+}

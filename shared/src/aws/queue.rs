@@ -1,0 +1,182 @@
+//! The queues in SQS.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, QueueAttributeName};
+use futures_util::future::join_all;
+
+use super::unavailable;
+use crate::domain::task::Task;
+use crate::engine::Hold;
+use crate::engine::ports::{JournalError, Queue};
+use crate::operate::{DeadLetterQueue, Move};
+
+/// SQS delays and hides messages for whole seconds, up to these.
+const LONGEST_DELAY: u64 = 900;
+const LONGEST_VISIBILITY: u64 = 43_200;
+/// How many batches of ten a search of the dead-letter queue looks at.
+const SEARCH_BATCHES: usize = 10;
+/// How long a searched message is hidden if the search dies.
+const SEARCH_VISIBILITY: i32 = 10;
+
+/// The tasks queue.
+#[derive(Debug, Clone)]
+pub struct TaskQueue {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl TaskQueue {
+    /// The queue at that address.
+    #[must_use]
+    pub fn new(config: &aws_config::SdkConfig, url: String) -> Self {
+        Self { client: aws_sdk_sqs::Client::new(config), url }
+    }
+
+    /// Whether the queue answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), JournalError> {
+        depth(&self.client, &self.url).await.map(|_| ())
+    }
+
+    /// Hides messages for `duration` from now: what makes a killed worker's messages come back. One call.
+    /// Best effort: a message that cannot be hidden comes back with the queue's own time-out.
+    pub async fn hide(&self, receipts: &[String], duration: Duration) {
+        let entries: Vec<_> = receipts
+            .iter()
+            .enumerate()
+            .filter_map(|(i, receipt)| {
+                let entry = ChangeMessageVisibilityBatchRequestEntry::builder().id(i.to_string()).receipt_handle(receipt);
+                entry.visibility_timeout(seconds(duration, LONGEST_VISIBILITY)).build().ok()
+            })
+            .collect();
+        let sent = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries)).send().await;
+        match sent {
+            Ok(done) if done.failed.is_empty() => {}
+            Ok(done) => tracing::warn!(failed = done.failed.len(), "messages could not be hidden"),
+            Err(error) => tracing::warn!(error = %error.into_service_error(), "messages could not be hidden"),
+        }
+    }
+
+    /// The hold on one message.
+    #[must_use]
+    pub fn hold<'a>(&'a self, receipt: &'a str) -> MessageHold<'a> {
+        MessageHold { queue: self, receipt }
+    }
+}
+
+#[async_trait]
+impl Queue for TaskQueue {
+    async fn send(&self, task: &Task, delay: Duration) -> Result<(), JournalError> {
+        let message = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(task.to_body())
+            // Fair queueing: a tenant with many messages does not make the others wait.
+            .message_group_id(task.tenant.as_str())
+            .delay_seconds(seconds(delay, LONGEST_DELAY));
+        message.send().await.map(|_| ()).map_err(unavailable)
+    }
+}
+
+/// Keeps one message invisible while its run is worked on.
+pub struct MessageHold<'a> {
+    queue: &'a TaskQueue,
+    receipt: &'a str,
+}
+
+#[async_trait]
+impl Hold for MessageHold<'_> {
+    async fn extend(&self, duration: Duration) {
+        self.queue.hide(&[self.receipt.to_owned()], duration).await;
+    }
+}
+
+/// The dead-letter queue.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    client: aws_sdk_sqs::Client,
+    url: String,
+    arn: String,
+}
+
+impl DeadLetters {
+    /// The queue at that address, with that name.
+    #[must_use]
+    pub fn new(config: &aws_config::SdkConfig, url: String, arn: String) -> Self {
+        Self { client: aws_sdk_sqs::Client::new(config), url, arn }
+    }
+
+    /// Looks at one message: removes it if it is an older one of `task`'s run, else gives it back.
+    async fn settle(&self, message: &Message, task: &Task) -> Result<bool, JournalError> {
+        let Some(receipt) = message.receipt_handle() else { return Ok(false) };
+        let is_old = message
+            .body()
+            .and_then(|body| Task::from_body(body).ok())
+            .is_some_and(|found| found.tenant == task.tenant && found.run == task.run && found.epoch < task.epoch);
+        if is_old {
+            self.client.delete_message().queue_url(&self.url).receipt_handle(receipt).send().await.map_err(unavailable)?;
+        } else {
+            let give_back = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt).visibility_timeout(0);
+            give_back.send().await.map_err(unavailable)?;
+        }
+        Ok(is_old)
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for DeadLetters {
+    async fn depth(&self) -> Result<u64, JournalError> {
+        depth(&self.client, &self.url).await
+    }
+
+    async fn start_move(&self) -> Result<Move, JournalError> {
+        match self.client.start_message_move_task().source_arn(&self.arn).send().await {
+            Ok(started) => Ok(Move::Started { handle: started.task_handle.unwrap_or_default() }),
+            // SQS allows one move per queue at a time and has no error code of its own for it.
+            Err(SdkError::ServiceError(e)) if e.err().to_string().contains("already a task running") => Ok(Move::AlreadyRunning),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    async fn forget(&self, task: &Task) -> Result<(), JournalError> {
+        let mut held = Vec::new();
+        let mut found = false;
+        for _ in 0..SEARCH_BATCHES {
+            let batch = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10).visibility_timeout(SEARCH_VISIBILITY);
+            let messages = batch.send().await.map_err(unavailable)?.messages.unwrap_or_default();
+            if messages.is_empty() {
+                break;
+            }
+            // Kept hidden until the end of the search, so that each batch is a new one.
+            let (ours, others): (Vec<_>, Vec<_>) =
+                messages.into_iter().partition(|m| m.body().is_some_and(|body| body.contains(&task.run.to_string())));
+            held.extend(others);
+            for message in &ours {
+                found |= self.settle(message, task).await?;
+            }
+            if found {
+                break;
+            }
+        }
+        join_all(held.iter().map(|message| self.settle(message, task))).await.into_iter().collect::<Result<Vec<_>, _>>().map(|_| ())
+    }
+}
+
+async fn depth(client: &aws_sdk_sqs::Client, url: &str) -> Result<u64, JournalError> {
+    let name = QueueAttributeName::ApproximateNumberOfMessages;
+    let answer = client.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await.map_err(unavailable)?;
+    let depth = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+    depth.ok_or_else(|| JournalError::Unavailable("the queue did not tell its depth".into()))
+}
+
+fn seconds(duration: Duration, most: u64) -> i32 {
+    // Rounded up: a message must not come back before its lease has ended.
+    let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+    i32::try_from(whole.min(most)).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,265 @@
+//! Configuration: read once at init, by topic. What is missing or wrong stops the function and names the variable;
+//! absence never turns into a default that hides it. The only module that reads the environment.
+
+use std::time::Duration;
+
+/// The variables of the functions, for the contract test that compares them with `template.yaml`.
+pub mod variables {
+    /// Where the runs are.
+    pub const TABLE_NAME: &str = "TABLE_NAME";
+    /// The tasks queue's address.
+    pub const TASK_QUEUE_URL: &str = "TASK_QUEUE_URL";
+    /// The dead-letter queue's address.
+    pub const DLQ_URL: &str = "DLQ_URL";
+    /// The dead-letter queue's name for move tasks.
+    pub const DLQ_ARN: &str = "DLQ_ARN";
+    /// `iam` or `none`.
+    pub const API_AUTH: &str = "API_AUTH";
+    /// `<provider>::<model>`.
+    pub const MODEL: &str = "MODEL";
+    /// Where the provider is, if not at its usual address; may be empty.
+    pub const MODEL_BASE_URL: &str = "MODEL_BASE_URL";
+    /// The provider's key; may be empty.
+    pub const MODEL_API_KEY: &str = "MODEL_API_KEY";
+    /// How long one model call may take.
+    pub const MODEL_TIMEOUT_SECONDS: &str = "MODEL_TIMEOUT_SECONDS";
+    /// How long a lease holds.
+    pub const LEASE_SECONDS: &str = "LEASE_SECONDS";
+    /// Attempts without progress before a run is dead.
+    pub const MAX_ATTEMPTS: &str = "MAX_ATTEMPTS";
+    /// How long a synchronous request is worked on before it is handed to the queue.
+    pub const INLINE_SECONDS: &str = "INLINE_SECONDS";
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub const LOG_LEVEL: &str = "LOG_LEVEL";
+
+    /// What `health` reads.
+    pub const HEALTH: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, MODEL, MODEL_BASE_URL, LOG_LEVEL];
+    /// What `agent-api` reads.
+    pub const AGENT_API: &[&str] = &[
+        TABLE_NAME,
+        TASK_QUEUE_URL,
+        API_AUTH,
+        MODEL,
+        MODEL_BASE_URL,
+        MODEL_API_KEY,
+        MODEL_TIMEOUT_SECONDS,
+        LEASE_SECONDS,
+        MAX_ATTEMPTS,
+        INLINE_SECONDS,
+        LOG_LEVEL,
+    ];
+    /// What `queue-consumer` reads.
+    pub const QUEUE_CONSUMER: &[&str] =
+        &[TABLE_NAME, TASK_QUEUE_URL, MODEL, MODEL_BASE_URL, MODEL_API_KEY, MODEL_TIMEOUT_SECONDS, LEASE_SECONDS, MAX_ATTEMPTS, LOG_LEVEL];
+    /// What `dlq-redrive` reads.
+    pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
+}
+
+/// A variable that stops the function.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("environment variable {name}: {problem}")]
+pub struct ConfigError {
+    /// The variable.
+    pub name: &'static str,
+    /// What is wrong and what would be right; never the value, which may be a secret.
+    pub problem: String,
+}
+
+/// Where variables come from: the process, or a table in a test.
+#[derive(Clone, Copy)]
+pub struct Environment(fn(&str) -> Option<String>);
+
+impl Environment {
+    /// The process's own.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this module is the one that reads the environment")]
+    pub fn of_process() -> Self {
+        Self(|name| std::env::var(name).ok())
+    }
+
+    /// A table, for tests.
+    #[must_use]
+    pub fn of(table: fn(&str) -> Option<String>) -> Self {
+        Self(table)
+    }
+
+    /// A variable that must be there and not empty.
+    ///
+    /// # Errors
+    /// When it is missing or empty.
+    pub fn required(&self, name: &'static str) -> Result<String, ConfigError> {
+        match (self.0)(name) {
+            Some(value) if !value.is_empty() => Ok(value),
+            Some(_) => Err(ConfigError { name, problem: "is empty; set it in template.yaml".into() }),
+            None => Err(ConfigError { name, problem: "is not set; set it in template.yaml".into() }),
+        }
+    }
+
+    /// A variable that must be there but may be empty.
+    ///
+    /// # Errors
+    /// When it is missing.
+    pub fn optional(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let value = (self.0)(name).ok_or(ConfigError { name, problem: "is not set (it may be empty); set it in template.yaml".into() })?;
+        Ok(Some(value).filter(|value| !value.is_empty()))
+    }
+
+    /// A whole number in a range.
+    ///
+    /// # Errors
+    /// When it is missing, no number or outside.
+    pub fn number(&self, name: &'static str, range: std::ops::RangeInclusive<u32>) -> Result<u32, ConfigError> {
+        let number: Option<u32> = self.required(name)?.parse().ok();
+        number
+            .filter(|n| range.contains(n))
+            .ok_or_else(|| ConfigError { name, problem: format!("must be a whole number from {} to {}", range.start(), range.end()) })
+    }
+
+    /// A number of seconds in a range.
+    ///
+    /// # Errors
+    /// When it is missing, no number or outside.
+    pub fn seconds(&self, name: &'static str, range: std::ops::RangeInclusive<u32>) -> Result<Duration, ConfigError> {
+        self.number(name, range).map(|n| Duration::from_secs(n.into()))
+    }
+}
+
+/// Which model, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelConfig {
+    /// The provider's protocol, e.g. `openai`.
+    pub provider: String,
+    /// The model as the provider names it.
+    pub model: String,
+    /// Where the provider is, if not at its usual address.
+    pub base_url: Option<String>,
+    /// The key.
+    pub api_key: Option<Secret>,
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one place that sends it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl ModelConfig {
+    /// Reads `MODEL` and `MODEL_BASE_URL`, without the key: what a probe needs.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn without_key(env: &Environment) -> Result<Self, ConfigError> {
+        let text = env.required(variables::MODEL)?;
+        let (provider, model) = text.split_once("::").filter(|(p, m)| !p.is_empty() && !m.is_empty()).ok_or_else(|| ConfigError {
+            name: variables::MODEL,
+            problem: "must be `<provider>::<model>`, e.g. openai::gpt-4o-mini".into(),
+        })?;
+        let base_url = env.optional(variables::MODEL_BASE_URL)?;
+        if base_url.as_deref().is_some_and(|url| !(url.starts_with("http://") || url.starts_with("https://"))) {
+            return Err(ConfigError { name: variables::MODEL_BASE_URL, problem: "must be an http:// or https:// address".into() });
+        }
+        Ok(Self { provider: provider.to_owned(), model: model.to_owned(), base_url, api_key: None })
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
+        let api_key = env.optional(variables::MODEL_API_KEY)?.map(Secret);
+        Ok(Self { api_key, ..Self::without_key(env)? })
+    }
+}
+
+/// The engine's numbers.
+///
+/// # Errors
+/// Names the variable that is missing or wrong; a lease must outlive a model call.
+pub fn read_limits(env: &Environment) -> Result<crate::engine::Limits, ConfigError> {
+    use crate::engine::Limits;
+    let limits = Limits {
+        lease: env.seconds(variables::LEASE_SECONDS, 10..=900)?,
+        model_timeout: env.seconds(variables::MODEL_TIMEOUT_SECONDS, 1..=890)?,
+        max_attempts: env.number(variables::MAX_ATTEMPTS, 1..=100)?,
+    };
+    if limits.lease <= limits.model_timeout + Limits::LEASE_MARGIN {
+        let problem = format!("must be more than {} + {} s", variables::MODEL_TIMEOUT_SECONDS, Limits::LEASE_MARGIN.as_secs());
+        return Err(ConfigError { name: variables::LEASE_SECONDS, problem });
+    }
+    Ok(limits)
+}
+
+/// Who may call the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiAuth {
+    /// Only callers whom API Gateway has authorized; a request without an identity is refused.
+    Iam,
+    /// Anybody who reaches the port: for a stack on one's own machine.
+    None,
+}
+
+impl ApiAuth {
+    /// Reads `API_AUTH`.
+    ///
+    /// # Errors
+    /// When it is neither `iam` nor `none`.
+    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
+        match env.required(variables::API_AUTH)?.as_str() {
+            "iam" => Ok(Self::Iam),
+            "none" => Ok(Self::None),
+            _ => Err(ConfigError { name: variables::API_AUTH, problem: "must be `iam` or `none`".into() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let env = Environment::of(|_| None);
+        assert_eq!(
+            env.required("TABLE_NAME").unwrap_err().to_string(),
+            "environment variable TABLE_NAME: is not set; set it in template.yaml"
+        );
+        assert_eq!(read_limits(&env).unwrap_err().name, "LEASE_SECONDS");
+        assert_eq!(ApiAuth::read(&env).unwrap_err().name, "API_AUTH");
+    }
+
+    #[test]
+    fn a_lease_must_outlive_a_model_call() {
+        let env = Environment::of(|name| Some(if name == "MAX_ATTEMPTS" { "3" } else { "60" }.into()));
+        assert_eq!(read_limits(&env).unwrap_err().name, "LEASE_SECONDS");
+    }
+
+    #[test]
+    fn a_model_needs_its_provider() {
+        for bad in ["gpt-4o", "::x", "openai::"] {
+            let env = match bad {
+                "gpt-4o" => Environment::of(|_| Some("gpt-4o".into())),
+                "::x" => Environment::of(|_| Some("::x".into())),
+                _ => Environment::of(|_| Some("openai::".into())),
+            };
+            assert_eq!(ModelConfig::read(&env).unwrap_err().name, "MODEL");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let config = ModelConfig { provider: "openai".into(), model: "m".into(), base_url: None, api_key: Some(Secret("sk-123".into())) };
+        assert!(!format!("{config:?}").contains("sk-123"));
+    }
+}

@@ -1,0 +1,16 @@
+//! Data and transitions. Nothing here does I/O or knows AWS, HTTP or an async runtime.
+//!
+//! The words are those of the README's glossary: event, run, step, journal, conversation, lease, dead letter.
+
+pub mod agent;
+pub mod clock;
+pub mod event;
+pub mod id;
+pub mod message;
+pub mod principal;
+pub mod run;
+pub mod state;
+pub mod step;
+pub mod task;
+pub mod transcript;
+pub mod turn;

@@ -1,0 +1,144 @@
+//! The messages of a run, rebuilt from its input and its journal, and what comes next.
+
+use super::agent::Agent;
+use super::event::AgentInput;
+use super::message::{Message, ToolCall};
+use super::step::{Step, StepBody};
+
+/// What a model would be shown now, and what is still to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    messages: Vec<Message>,
+    pending: Vec<ToolCall>,
+    answer: Option<String>,
+    steps: u32,
+}
+
+/// The call that was not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the model.
+    Model,
+    /// Call a tool.
+    Tool(ToolCall),
+    /// Nothing: the last step was the answer.
+    Ended(String),
+}
+
+impl Transcript {
+    /// A run that has done nothing yet. `input.messages` take the place of `history`.
+    #[must_use]
+    pub fn open(agent: &Agent, history: Vec<Message>, input: &AgentInput) -> Self {
+        let mut messages = vec![Message::system(agent.instructions)];
+        messages.extend(input.messages.clone().unwrap_or(history));
+        messages.push(Message::user(&input.prompt));
+        Self { messages, pending: Vec::new(), answer: None, steps: 0 }
+    }
+
+    /// Takes in the next step of the journal.
+    pub fn record(&mut self, step: &Step) {
+        self.steps = step.index;
+        match &step.body {
+            StepBody::Model(model) => {
+                self.pending.clone_from(&model.message.tool_calls);
+                if self.pending.is_empty() {
+                    self.answer.clone_from(&model.message.content);
+                }
+                self.messages.push(model.message.clone());
+            }
+            StepBody::Tool(tool) => {
+                self.pending.retain(|call| call.id != tool.call.id);
+                self.messages.push(Message::tool(&tool.call, &tool.output));
+            }
+        }
+    }
+
+    /// What to do now: tools in the order that the model asked for them, then the model again.
+    #[must_use]
+    pub fn next(&self) -> Next {
+        match (self.pending.first(), &self.answer) {
+            (Some(call), _) => Next::Tool(call.clone()),
+            (None, Some(answer)) => Next::Ended(answer.clone()),
+            (None, None) => Next::Model,
+        }
+    }
+
+    /// What the model is shown.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Steps taken so far.
+    #[must_use]
+    pub const fn steps(&self) -> u32 {
+        self.steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::super::step::{FinishReason, ModelStep, ToolStep, Usage};
+    use super::*;
+
+    fn call(id: &str) -> ToolCall {
+        ToolCall { id: id.into(), name: "clock".into(), arguments: json!({}) }
+    }
+
+    fn step(index: u32, body: StepBody) -> Step {
+        Step { index, started_at: Timestamp::UNIX_EPOCH, ended_at: Timestamp::UNIX_EPOCH, body }
+    }
+
+    fn model(index: u32, message: Message) -> Step {
+        let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+        step(
+            index,
+            StepBody::Model(ModelStep {
+                provider: "p".into(),
+                model: "m".into(),
+                message,
+                finish_reason,
+                usage: Usage::default(),
+                failures: Vec::new(),
+            }),
+        )
+    }
+
+    fn tool(index: u32, id: &str) -> Step {
+        step(index, StepBody::Tool(ToolStep { call: call(id), output: "noon".into(), is_error: false }))
+    }
+
+    fn open() -> Transcript {
+        Transcript::open(Agent::named("assistant").unwrap(), vec![], &AgentInput { prompt: "when?".into(), ..AgentInput::default() })
+    }
+
+    #[test]
+    fn a_run_resumes_at_the_call_that_was_not_finished() {
+        let mut transcript = open();
+        assert_eq!(transcript.next(), Next::Model);
+        transcript.record(&model(1, Message { content: None, tool_calls: vec![call("a"), call("b")], ..Message::assistant("") }));
+        assert_eq!(transcript.next(), Next::Tool(call("a")));
+        transcript.record(&tool(2, "a"));
+        assert_eq!(transcript.next(), Next::Tool(call("b")));
+        transcript.record(&tool(3, "b"));
+        assert_eq!(transcript.next(), Next::Model);
+        transcript.record(&model(4, Message::assistant("noon")));
+        assert_eq!(transcript.next(), Next::Ended("noon".into()));
+        assert_eq!(transcript.messages().len(), 6);
+        assert_eq!(transcript.steps(), 4);
+    }
+
+    #[test]
+    fn messages_of_the_request_take_the_place_of_the_history() {
+        let agent = Agent::named("assistant").unwrap();
+        let history = vec![Message::user("old"), Message::assistant("older")];
+        let mut input = AgentInput { prompt: "now".into(), ..AgentInput::default() };
+        assert_eq!(Transcript::open(agent, history.clone(), &input).messages().len(), 4);
+        input.messages = Some(vec![Message::user("mine")]);
+        let shown: Vec<_> = Transcript::open(agent, history, &input).messages()[1..].to_vec();
+        assert_eq!(shown, [Message::user("mine"), Message::user("now")]);
+    }
+}

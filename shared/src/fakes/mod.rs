@@ -1,0 +1,224 @@
+//! In-memory ports for tests: the same promises as the real adapters, and switches to break them.
+
+mod store;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::json;
+
+pub use self::store::MemoryStore;
+use crate::domain::agent::DEFAULT_AGENT;
+use crate::domain::clock::{Clock, after};
+use crate::domain::event::{AGENT_REQUEST, AgentInput, Event, EventMeta};
+use crate::domain::id::{ConversationId, EventId, TenantId};
+use crate::domain::message::{Message, ToolCall};
+use crate::domain::run::Run;
+use crate::domain::step::{FinishReason, Usage};
+use crate::domain::task::Task;
+use crate::engine::ports::{JournalError, Model, ModelReply, ModelRequest, Queue};
+use crate::engine::{CallError, Engine, Hold, Limits};
+use crate::operate::{DeadLetterQueue, Move};
+use crate::tools::Toolbox;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unavailable() -> JournalError {
+    JournalError::Unavailable("switched off by the test".into())
+}
+
+/// A clock that moves only when somebody sleeps on it or a test says so.
+#[derive(Debug)]
+pub struct FixedClock(Mutex<Timestamp>);
+
+impl FixedClock {
+    /// Stands at that time.
+    ///
+    /// # Panics
+    /// When the text is no time.
+    #[must_use]
+    pub fn at(text: &str) -> Self {
+        Self(Mutex::new(text.parse().unwrap_or_else(|_| panic!("not a time: {text}"))))
+    }
+
+    /// Moves on.
+    pub fn advance(&self, by: Duration) {
+        let mut now = locked(&self.0);
+        *now = after(*now, by);
+    }
+}
+
+#[async_trait]
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        *locked(&self.0)
+    }
+
+    /// Lets everything else that is ready run first, then moves the clock.
+    async fn sleep(&self, duration: Duration) {
+        tokio::task::yield_now().await;
+        self.advance(duration);
+    }
+}
+
+/// A queue that keeps what was sent.
+#[derive(Debug, Default)]
+pub struct MemoryQueue {
+    /// Tasks and their delays, oldest first.
+    pub sent: Mutex<Vec<(Task, Duration)>>,
+    /// Runs whose dead letters were removed.
+    pub forgotten: Mutex<Vec<Task>>,
+    /// Refuses everything while true.
+    pub is_down: Mutex<bool>,
+}
+
+impl MemoryQueue {
+    /// Takes what was sent.
+    pub fn take(&self) -> Vec<(Task, Duration)> {
+        std::mem::take(&mut *locked(&self.sent))
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        if *locked(&self.is_down) { Err(unavailable()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Queue for MemoryQueue {
+    async fn send(&self, task: &Task, delay: Duration) -> Result<(), JournalError> {
+        self.check()?;
+        locked(&self.sent).push((task.clone(), delay));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeadLetterQueue for MemoryQueue {
+    async fn depth(&self) -> Result<u64, JournalError> {
+        self.check().map(|()| 0)
+    }
+
+    async fn start_move(&self) -> Result<Move, JournalError> {
+        self.check().map(|()| Move::Started { handle: "move-1".into() })
+    }
+
+    async fn forget(&self, task: &Task) -> Result<(), JournalError> {
+        self.check()?;
+        locked(&self.forgotten).push(task.clone());
+        Ok(())
+    }
+}
+
+/// What a scripted model does when it is asked.
+#[derive(Debug, Clone)]
+pub enum Scripted {
+    /// Answers.
+    Says(String),
+    /// Wants tools called: their names.
+    Calls(Vec<&'static str>),
+    /// Fails.
+    Fails(CallError),
+    /// Never answers.
+    Hangs,
+    /// Answers with nothing.
+    SaysNothing,
+}
+
+/// A model that follows a script and counts.
+#[derive(Debug, Default)]
+pub struct ScriptedModel {
+    script: Mutex<VecDeque<Scripted>>,
+    /// The transcripts that it was shown.
+    pub asked: Mutex<Vec<Vec<Message>>>,
+}
+
+impl ScriptedModel {
+    /// A model with that script; at its end it says `done`.
+    #[must_use]
+    pub fn new(script: impl IntoIterator<Item = Scripted>) -> Self {
+        Self { script: Mutex::new(script.into_iter().collect()), asked: Mutex::default() }
+    }
+
+    /// How often it was asked.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        locked(&self.asked).len()
+    }
+}
+
+#[async_trait]
+impl Model for ScriptedModel {
+    async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
+        let number = {
+            let mut asked = locked(&self.asked);
+            asked.push(request.messages.to_vec());
+            asked.len()
+        };
+        let next = locked(&self.script).pop_front();
+        let message = match next {
+            Some(Scripted::Fails(error)) => return Err(error),
+            Some(Scripted::Hangs) => std::future::pending().await,
+            Some(Scripted::SaysNothing) => Message { content: None, ..Message::assistant("") },
+            Some(Scripted::Says(text)) => Message::assistant(text),
+            Some(Scripted::Calls(names)) => {
+                let call =
+                    |(n, name): (usize, &&str)| ToolCall { id: format!("call-{number}-{n}"), name: (*name).into(), arguments: json!({}) };
+                Message { content: None, tool_calls: names.iter().enumerate().map(call).collect(), ..Message::assistant("") }
+            }
+            None => Message::assistant("done"),
+        };
+        let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
+        let usage = Usage { input_tokens: 10, output_tokens: 5 };
+        Ok(ModelReply { provider: "script".into(), model: "m".into(), message, finish_reason, usage })
+    }
+}
+
+/// A hold that remembers how often it was extended.
+#[derive(Debug, Default)]
+pub struct CountingHold(pub Mutex<Vec<Duration>>);
+
+#[async_trait]
+impl Hold for CountingHold {
+    async fn extend(&self, duration: Duration) {
+        locked(&self.0).push(duration);
+    }
+}
+
+/// A run of the default agent that was accepted at `at`, with a first question.
+#[must_use]
+pub fn a_run(tenant: &TenantId, at: Timestamp) -> Run {
+    Run::new(tenant.clone(), &an_event(at), ConversationId::new(at), false, DEFAULT_AGENT.into())
+}
+
+/// The event of a question.
+#[must_use]
+pub fn an_event(at: Timestamp) -> Event {
+    Event {
+        id: EventId::new(at),
+        kind: AGENT_REQUEST.into(),
+        source: "test".into(),
+        principal: "test".into(),
+        meta: EventMeta::default(),
+        created_at: at,
+        input: AgentInput { prompt: "why?".into(), ..AgentInput::default() },
+    }
+}
+
+/// An engine over these fakes, with a 60 s lease, 20 s calls and three attempts.
+#[must_use]
+pub fn engine(store: Arc<MemoryStore>, queue: Arc<MemoryQueue>, model: Arc<dyn Model>, clock: Arc<FixedClock>) -> Engine {
+    Engine {
+        journal: store,
+        queue,
+        model,
+        tools: Toolbox::built_in(clock.clone()),
+        clock,
+        limits: Limits { lease: Duration::from_secs(60), model_timeout: Duration::from_secs(20), max_attempts: 3 },
+        worker: "worker-1".into(),
+    }
+}

@@ -1,0 +1,108 @@
+//! One request, as a function sees it.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use lambda_http::request::RequestContext;
+use lambda_http::{Body, Request, RequestExt};
+use serde_json::Value;
+
+use super::Problem;
+use crate::config::ApiAuth;
+use crate::domain::id::{InvalidId, TenantId};
+use crate::domain::principal::Principal;
+
+/// A request that API Gateway has matched to a route.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The verb.
+    pub method: String,
+    /// The route as the template writes it, e.g. `/v1/runs/{id}`.
+    pub route: String,
+    /// What the caller and our logs both know the request by.
+    pub request_id: String,
+    /// The body, decoded.
+    pub body: Vec<u8>,
+    parameters: HashMap<String, String>,
+    query: HashMap<String, String>,
+    identity: Identity,
+}
+
+/// What the authorizer and the gateway say of the caller.
+#[derive(Debug, Clone, Default)]
+struct Identity {
+    tenant: Option<String>,
+    name: Option<String>,
+    account: Option<String>,
+}
+
+impl From<Request> for Call {
+    fn from(request: Request) -> Self {
+        let (mut route, mut identity, mut request_id) = (String::new(), Identity::default(), None);
+        if let Some(RequestContext::ApiGatewayV1(context)) = request.request_context_ref() {
+            let claim = |name: &str| context.authorizer.fields.get(name).and_then(Value::as_str).map(str::to_owned);
+            route = context.resource_path.clone().unwrap_or_default();
+            request_id.clone_from(&context.request_id);
+            identity = Identity {
+                tenant: claim("tenant"),
+                name: claim("principalId").or_else(|| context.identity.user_arn.clone()),
+                account: context.identity.account_id.clone(),
+            };
+        }
+        let pairs =
+            |map: lambda_http::aws_lambda_events::query_map::QueryMap| map.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        Self {
+            method: request.method().to_string(),
+            route,
+            request_id: request_id.or_else(|| Some(request.lambda_context_ref()?.request_id.clone())).unwrap_or_default(),
+            parameters: pairs(request.path_parameters()),
+            query: pairs(request.query_string_parameters()),
+            identity,
+            body: match request.into_body() {
+                Body::Text(text) => text.into_bytes(),
+                Body::Binary(bytes) => bytes,
+                _ => Vec::new(),
+            },
+        }
+    }
+}
+
+impl Call {
+    /// Who calls. With [`ApiAuth::Iam`] a request that nobody has authorized is refused, even if the gateway let it through.
+    ///
+    /// # Errors
+    /// 403 without an identity.
+    pub fn principal(&self, auth: ApiAuth) -> Result<Principal, Problem> {
+        let unknown = || Problem::forbidden("the request carries no identity; sign it with AWS Signature Version 4");
+        let (tenant, name) = match auth {
+            ApiAuth::None => ("local", "anonymous".to_owned()),
+            ApiAuth::Iam => {
+                // An authorizer of the operator's own may name the tenant; otherwise it is the calling account.
+                let tenant = self.identity.tenant.as_deref().or(self.identity.account.as_deref()).ok_or_else(unknown)?;
+                (tenant, self.identity.name.clone().ok_or_else(unknown)?)
+            }
+        };
+        Ok(Principal { tenant: TenantId::from_str(tenant).map_err(|_| unknown())?, name })
+    }
+
+    /// The id in the path.
+    ///
+    /// # Errors
+    /// 400 when it is none.
+    pub fn id<T: FromStr<Err = InvalidId>>(&self, parameter: &'static str) -> Result<T, Problem> {
+        let text = self.parameters.get(parameter).map(String::as_str).unwrap_or_default();
+        text.parse().map_err(|error| Problem::invalid(parameter, error))
+    }
+
+    /// The query, to be taken apart.
+    #[must_use]
+    pub fn query(&self) -> super::Query<'_> {
+        super::Query::new(&self.query)
+    }
+
+    /// No such route. API Gateway lets none through that the template does not name; this is for the two to disagree safely.
+    #[must_use]
+    pub fn unknown_route(&self) -> Problem {
+        Problem::not_found("route", "there is no such route; GET /openapi.json lists them")
+    }
+}

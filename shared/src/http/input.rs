@@ -1,0 +1,150 @@
+//! Taking requests apart: every refusal names the field and what would be right.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+
+use super::Problem;
+
+/// Reads a JSON object, strictly.
+///
+/// # Errors
+/// 400 without a body or with one that is not JSON; 422 naming the field that does not fit.
+pub fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Err(Problem::malformed("the request has no body; send a JSON object"));
+    }
+    let deserializer = &mut serde_json::Deserializer::from_slice(body);
+    let result = serde_path_to_error::deserialize(deserializer);
+    result.map_err(|error| {
+        let inner = error.inner();
+        if inner.is_data() {
+            let message = inner.to_string();
+            let path = error.path().to_string();
+            let field = named_in(&message).filter(|_| path == ".").map_or(path, str::to_owned);
+            Problem::invalid(&field, without_position(&message))
+        } else {
+            Problem::malformed(format!("the body is not JSON: {}", without_echo(inner)))
+        }
+    })
+}
+
+/// `missing field `x`` and `unknown field `x`` name the field in their text rather than in their path.
+fn named_in(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("unknown field `"))?;
+    rest.split('`').next()
+}
+
+fn without_position(message: &str) -> String {
+    // Texts longer than this quote the caller's own value back.
+    let message = message.split(" at line ").next().unwrap_or(message);
+    message.chars().take(200).collect()
+}
+
+fn without_echo(error: &serde_json::Error) -> String {
+    format!("line {} column {}", error.line(), error.column())
+}
+
+/// The query of a request: each parameter is taken once, and what is left is refused.
+#[derive(Debug)]
+pub struct Query<'a> {
+    left: HashMap<&'a str, &'a str>,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(pairs: &'a HashMap<String, String>) -> Self {
+        Self { left: pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect() }
+    }
+
+    /// A parameter, if it is there.
+    ///
+    /// # Errors
+    /// 400 naming it when it is no `T`; `right` says what would be.
+    pub fn take<T: FromStr>(&mut self, name: &'static str, right: &str) -> Result<Option<T>, Problem> {
+        self.take_with(name, right, |text| text.parse().ok())
+    }
+
+    /// A parameter, if it is there, as `read` understands it.
+    ///
+    /// # Errors
+    /// 400 naming it when it is not understood; `right` says what would be.
+    pub fn take_with<T>(&mut self, name: &'static str, right: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
+        self.left.remove(name).map(|text| read(text).ok_or_else(|| Problem::invalid(name, right))).transpose()
+    }
+
+    /// How many entries a page may have: 1 to 100, 20 if not given.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn limit(&mut self) -> Result<usize, Problem> {
+        let right = "must be a whole number from 1 to 100";
+        let limit = self.take_with("limit", right, |text| text.parse().ok().filter(|n| (1..=100).contains(n)))?;
+        Ok(limit.unwrap_or(20))
+    }
+
+    /// Refuses what nobody took: a mistyped filter would otherwise show everything.
+    ///
+    /// # Errors
+    /// 400 naming the parameter.
+    pub fn finish(self) -> Result<(), Problem> {
+        let mut names: Vec<_> = self.left.into_keys().collect();
+        names.sort_unstable();
+        // The caller's own text, so only as much as a name can be.
+        names.first().map_or(Ok(()), |name| {
+            let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+            Err(Problem::invalid(&name, "is not a parameter of this route"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the shape matters")]
+    struct Shape {
+        prompt: String,
+        #[serde(default)]
+        list: Vec<Inner>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the shape matters")]
+    struct Inner {
+        role: u8,
+    }
+
+    fn refused(body: &str) -> (u16, Option<String>) {
+        let problem = json_body::<Shape>(body.as_bytes()).unwrap_err();
+        (problem.status(), problem.field().map(str::to_owned))
+    }
+
+    #[test]
+    fn a_bad_body_is_refused_with_the_name_of_the_field() {
+        assert_eq!(refused(""), (400, Some("body".into())));
+        assert_eq!(refused("{"), (400, Some("body".into())));
+        assert_eq!(refused("{}"), (400, Some("prompt".into())));
+        assert_eq!(refused(r#"{"prompt": 7}"#), (400, Some("prompt".into())));
+        assert_eq!(refused(r#"{"prompt": "x", "promt": "y"}"#), (400, Some("promt".into())));
+        assert_eq!(refused(r#"{"prompt": "x", "list": [{"role": "user"}]}"#), (400, Some("list[0].role".into())));
+        assert_eq!(refused("[]").0, 400);
+    }
+
+    #[test]
+    fn a_query_is_taken_whole_or_refused() {
+        let pairs = HashMap::from([("limit".to_owned(), "7".to_owned()), ("statsu".to_owned(), "dead".to_owned())]);
+        let mut query = Query::new(&pairs);
+        assert_eq!(query.limit().unwrap(), 7);
+        assert_eq!(query.finish().unwrap_err().field(), Some("statsu"));
+        for bad in ["0", "101", "-1", "x", ""] {
+            let pairs = HashMap::from([("limit".to_owned(), bad.to_owned())]);
+            assert_eq!(Query::new(&pairs).limit().unwrap_err().field(), Some("limit"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Problem documents (RFC 9457): what went wrong, in which field, what to do, and the id to ask about. Never internals.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use lambda_http::http::{HeaderName, StatusCode, header};
+use serde_json::json;
+
+use crate::engine::ports::JournalError;
+
+/// An answer that tells of a problem. It has no `Display`: what is inside was logged where it was found.
+#[derive(Debug)]
+pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    field: Option<String>,
+    retry_after: Option<u32>,
+    run: Option<String>,
+}
+
+impl Problem {
+    /// A problem of that status, with a stable code and a sentence that says what to do.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, detail: detail.into(), field: None, retry_after: None, run: None }
+    }
+
+    /// A field that does not fit.
+    #[must_use]
+    pub fn invalid(field: &str, detail: impl Display) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {detail}")) }
+    }
+
+    /// A body that cannot be read at all.
+    #[must_use]
+    pub fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: Some("body".into()), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail) }
+    }
+
+    /// A field that is too long.
+    #[must_use]
+    pub fn too_large(field: &'static str, most: usize) -> Self {
+        let detail = format!("{field}: must not be longer than {most} bytes");
+        Self { field: Some(field.into()), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail) }
+    }
+
+    /// Something that does not exist, or is another tenant's.
+    #[must_use]
+    pub fn not_found(field: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(StatusCode::NOT_FOUND, "not_found", detail) }
+    }
+
+    /// Something that the state of things does not allow now.
+    #[must_use]
+    pub fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// A caller who may not.
+    #[must_use]
+    pub fn forbidden(detail: &'static str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// A store or queue that cannot be reached, logged here.
+    #[must_use]
+    pub fn unavailable(error: &JournalError) -> Self {
+        tracing::error!(error = %chain(error), "a dependency is unavailable");
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "a dependency does not answer; try again");
+        Self { retry_after: Some(5), ..problem }
+    }
+
+    /// A fault of ours, logged here.
+    #[must_use]
+    pub fn internal(cause: &dyn Display) -> Self {
+        tracing::error!(error = %cause, "internal error");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "an internal error; report the request id")
+    }
+
+    /// With the field that it is about.
+    #[must_use]
+    pub fn about(mut self, field: &str) -> Self {
+        self.field = Some(field.to_owned());
+        self
+    }
+
+    /// With the run that it is about.
+    #[must_use]
+    pub fn of_run(mut self, run: impl Display) -> Self {
+        self.run = Some(run.to_string());
+        self
+    }
+
+    /// With the seconds after which to try again.
+    #[must_use]
+    pub const fn after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The field that it is about.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    pub(super) fn into_parts(self, request_id: &str) -> (StatusCode, Vec<(HeaderName, String)>, String) {
+        let mut body = json!({
+            "type": format!("urn:reprise:problem:{}", self.code),
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "code": self.code,
+            "detail": self.detail,
+            "request_id": request_id,
+        });
+        let mut headers = vec![(header::CONTENT_TYPE, "application/problem+json".to_owned())];
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
+        if let Some(run) = self.run {
+            body["run_id"] = run.into();
+        }
+        if let Some(seconds) = self.retry_after {
+            body["retry_after"] = seconds.into();
+            headers.push((header::RETRY_AFTER, seconds.to_string()));
+        }
+        (self.status, headers, body.to_string())
+    }
+}
+
+/// The causes of an error, outermost first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! How a run is accepted: recorded first, then queued, or worked on at once while the caller waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::agent::{Agent, DEFAULT_AGENT};
+use crate::domain::clock::after;
+use crate::domain::event::{AGENT_REQUEST, AgentInput, Event, EventMeta};
+use crate::domain::id::{ConversationId, EventId, RunId};
+use crate::domain::principal::Principal;
+use crate::domain::run::{Failure, FailureCode, Run};
+use crate::domain::state::RunState;
+use crate::engine::ports::{AcceptError, Acceptance, JournalError};
+use crate::engine::{Advance, Carrier, Engine, Hold, Window};
+use crate::operate::Records;
+
+/// What a caller asks for, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentRequest {
+    /// The agent; the default one if absent.
+    pub agent: Option<String>,
+    /// The conversation to go on with; a new one if absent.
+    pub conversation: Option<ConversationId>,
+    /// What it is asked.
+    pub input: AgentInput,
+}
+
+/// Why a run was not accepted, or could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// No agent has that name.
+    #[error("no such agent")]
+    UnknownAgent,
+    /// The conversation does not exist, is another tenant's, or is busy; or the store cannot be reached.
+    #[error(transparent)]
+    Accept(#[from] AcceptError),
+    /// The run is recorded but could not be queued; it was cancelled, so that the caller may ask again.
+    #[error("the queue cannot be reached")]
+    QueueUnavailable(#[source] JournalError),
+}
+
+/// A run that was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// The run.
+    pub run: RunId,
+    /// Its conversation.
+    pub conversation: ConversationId,
+    /// When.
+    pub created_at: Timestamp,
+    /// What became of it while the caller waited; `None` for a background run.
+    pub advance: Option<Advance>,
+}
+
+/// Accepts runs.
+pub struct Intake {
+    /// Works on synchronous ones.
+    pub engine: Engine,
+    /// For the cancellation of a run that could not be queued.
+    pub records: Arc<dyn Records>,
+    /// How long a caller waits before the run is handed to the queue.
+    pub patience: Duration,
+}
+
+impl Intake {
+    /// Records a run and queues it: one write, one message.
+    ///
+    /// # Errors
+    /// See [`IntakeError`].
+    pub async fn in_background(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
+        let acceptance = self.prepare(principal, request)?;
+        self.engine.journal.accept(&acceptance).await?;
+        let run = acceptance.run;
+        if let Err(error) = self.engine.queue.send(&run.task(), Duration::ZERO).await {
+            self.withdraw(run).await;
+            return Err(IntakeError::QueueUnavailable(error));
+        }
+        tracing::info!(run.id = %run.id, "run accepted");
+        Ok(Accepted { run: run.id, conversation: run.conversation, created_at: run.created_at, advance: None })
+    }
+
+    /// Records a run and works on it through the same engine and journal; what is not finished in time goes to the queue.
+    ///
+    /// # Errors
+    /// See [`IntakeError`].
+    pub async fn while_waiting(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
+        let mut acceptance = self.prepare(principal, request)?;
+        let now = acceptance.run.created_at;
+        let run = &mut acceptance.run;
+        run.state = RunState::Running;
+        run.lease_no = 1;
+        run.lease_owner = Some(self.engine.delivery("request", 1).owner);
+        run.lease_until_ms = after(now, self.engine.limits.lease).as_millisecond();
+        run.attempts = 1;
+        self.engine.journal.accept(&acceptance).await?;
+
+        let Acceptance { event, run } = acceptance;
+        let (id, conversation) = (run.id, run.conversation);
+        let window = Window { deadline: after(now, self.patience), cut_calls: true };
+        let advance = self.engine.advance(run, false, &event.input, Carrier::Request, window, &NoMessage).await;
+        let advance = advance.map_err(IntakeError::QueueUnavailable)?;
+        Ok(Accepted { run: id, conversation, created_at: now, advance: Some(advance) })
+    }
+
+    fn prepare(&self, principal: &Principal, request: AgentRequest) -> Result<Acceptance, IntakeError> {
+        let agent = request.agent.unwrap_or_else(|| DEFAULT_AGENT.to_owned());
+        if Agent::named(&agent).is_none() {
+            return Err(IntakeError::UnknownAgent);
+        }
+        let now = self.engine.clock.now();
+        let event = Event {
+            id: EventId::new(now),
+            kind: AGENT_REQUEST.into(),
+            source: "api".into(),
+            principal: principal.name.clone(),
+            meta: EventMeta::default(),
+            created_at: now,
+            input: request.input,
+        };
+        let conversation = request.conversation.unwrap_or_else(|| ConversationId::new(now));
+        let run = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent);
+        Ok(Acceptance { event, run })
+    }
+
+    /// Best effort: if this fails too, the run stays `queued` for all to see.
+    async fn withdraw(&self, mut run: Run) {
+        let now = self.engine.clock.now();
+        run.note(Failure::new(FailureCode::QueueUnavailable, "the queue could not be reached; send the request again", now, 0));
+        run.updated_at = now;
+        run.ended_at = Some(now);
+        if let Err(error) = self.records.cancel(&run).await {
+            tracing::error!(run.id = %run.id, error = %error, "a run was recorded but neither queued nor withdrawn");
+        }
+    }
+}
+
+/// A request has no message whose invisibility could be extended.
+struct NoMessage;
+
+#[async_trait::async_trait]
+impl Hold for NoMessage {
+    async fn extend(&self, _duration: Duration) {}
+}

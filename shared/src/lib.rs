@@ -1,0 +1,22 @@
+//! Reprise's library: what every function and the command share.
+//!
+//! Read in this order: [`domain`] (the words and the state table, no I/O), [`engine`] (how one run advances, and the
+//! ports it needs), [`intake`] (how a run is accepted), then the adapters [`aws`] and [`model`] and the edges [`http`],
+//! [`config`] and [`telemetry`].
+
+pub mod config;
+pub mod domain;
+pub mod engine;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
+pub mod intake;
+pub mod operate;
+pub mod telemetry;
+pub mod tools;
+
+#[cfg(any(feature = "dynamodb", feature = "sqs"))]
+pub mod aws;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "model")]
+pub mod model;
