@@ -1,0 +1,1 @@
+"""What we put around the emulator: environment, front, request log, server."""
