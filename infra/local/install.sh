@@ -46,7 +46,8 @@ install_python() {
     rm -rf "$venv"
     mkdir -p "$local_dir"
     "$python" -m venv "$venv" >"$log" 2>&1 || failed_with_log "creating $venv (is python3-venv installed?)"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes \
+    # --no-deps: the lock is complete, and pip 23 refuses extras under --require-hashes when it resolves by itself.
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --require-hashes --no-deps \
         --only-binary :all: -r "$lock" >"$log" 2>&1 || failed_with_log "pip install -r $lock"
     echo "$key" >"$venv/.stamp"
 }

@@ -1,1 +1,1 @@
-
+//! What the tests of all kinds share.

@@ -1,0 +1,10 @@
+//! What `template.yaml` promises: read as text, held against the code.
+
+#[cfg(test)]
+mod template_access;
+#[cfg(test)]
+mod template_document;
+#[cfg(test)]
+mod template_functions;
+#[cfg(test)]
+mod template_queues;
