@@ -36,9 +36,9 @@ pub enum IntakeError {
     /// The conversation does not exist, is another tenant's, or is busy; or the store cannot be reached.
     #[error(transparent)]
     Accept(#[from] AcceptError),
-    /// The run is recorded but could not be queued; it was cancelled, so that the caller may ask again.
-    #[error("the queue cannot be reached")]
-    QueueUnavailable(#[source] JournalError),
+    /// The run is recorded but could not be carried on or queued; it was cancelled, so that the caller may ask again.
+    #[error("the queue or the store cannot be reached")]
+    Unavailable(#[source] JournalError),
 }
 
 /// A run that was accepted.
@@ -75,7 +75,7 @@ impl Intake {
         let run = acceptance.run;
         if let Err(error) = self.engine.queue.send(&run.task(), Duration::ZERO).await {
             self.withdraw(run).await;
-            return Err(IntakeError::QueueUnavailable(error));
+            return Err(IntakeError::Unavailable(error));
         }
         tracing::info!(run.id = %run.id, "run accepted");
         Ok(Accepted { run: run.id, conversation: run.conversation, created_at: run.created_at, advance: None })
@@ -100,7 +100,16 @@ impl Intake {
         let (id, conversation) = (run.id, run.conversation);
         let window = Window { deadline: after(now, self.patience), cut_calls: true };
         let advance = self.engine.advance(run, false, &event.input, Carrier::Request, window, &NoMessage).await;
-        let advance = advance.map_err(IntakeError::QueueUnavailable)?;
+        let advance = match advance {
+            Ok(advance) => advance,
+            Err(error) => {
+                // The caller hears of a failure and will ask again: the run must not go on by itself.
+                if let Ok(Some(run)) = self.records.run(&principal.tenant, id).await {
+                    self.withdraw(run).await;
+                }
+                return Err(IntakeError::Unavailable(error));
+            }
+        };
         Ok(Accepted { run: id, conversation, created_at: now, advance: Some(advance) })
     }
 
@@ -126,6 +135,9 @@ impl Intake {
 
     /// Best effort: if this fails too, the run stays `queued` for all to see.
     async fn withdraw(&self, mut run: Run) {
+        if run.state.has_ended() {
+            return;
+        }
         let now = self.engine.clock.now();
         run.note(Failure::new(FailureCode::QueueUnavailable, "the queue could not be reached; send the request again", now, 0));
         run.updated_at = now;

@@ -31,7 +31,7 @@ pub trait Records: Send + Sync {
     async fn steps(&self, tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError>;
     /// Ids below `before`, newest first, at most `limit`; of runs in `state` if given (only states that are listed).
     async fn ids(&self, tenant: &TenantId, state: Option<RunState>, range: Range, limit: usize) -> Result<Vec<RunId>, JournalError>;
-    /// The runs with these ids (at most 100), in that order; those that do not exist are left out.
+    /// The runs with these ids (at most 100), newest first; those that do not exist are left out.
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError>;
     /// How many runs are in `state` (only states that are listed).
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError>;

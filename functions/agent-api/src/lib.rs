@@ -220,7 +220,7 @@ fn refused(error: IntakeError) -> Problem {
         }
         IntakeError::Accept(AcceptError::NoConversation) => no_conversation(),
         IntakeError::Accept(AcceptError::ConversationBusy) => busy(),
-        IntakeError::Accept(AcceptError::Journal(error)) | IntakeError::QueueUnavailable(error) => Problem::unavailable(&error),
+        IntakeError::Accept(AcceptError::Journal(error)) | IntakeError::Unavailable(error) => Problem::unavailable(&error),
     }
 }
 

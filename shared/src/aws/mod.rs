@@ -8,6 +8,8 @@ mod journal;
 mod queue;
 #[cfg(feature = "dynamodb")]
 mod records;
+#[cfg(all(test, feature = "dynamodb", feature = "sqs"))]
+mod tests;
 
 use std::time::Duration;
 

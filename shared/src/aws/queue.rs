@@ -35,6 +35,12 @@ impl TaskQueue {
         Self { client: aws_sdk_sqs::Client::new(config), url }
     }
 
+    /// A queue behind a client of the caller's making, for tests.
+    #[must_use]
+    pub const fn with_client(client: aws_sdk_sqs::Client, url: String) -> Self {
+        Self { client, url }
+    }
+
     /// Whether the queue answers.
     ///
     /// # Errors
@@ -110,6 +116,12 @@ impl DeadLetters {
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, url: String, arn: String) -> Self {
         Self { client: aws_sdk_sqs::Client::new(config), url, arn }
+    }
+
+    /// A queue behind a client of the caller's making, for tests.
+    #[must_use]
+    pub const fn with_client(client: aws_sdk_sqs::Client, url: String, arn: String) -> Self {
+        Self { client, url, arn }
     }
 
     /// Looks at one message: removes it if it is an older one of `task`'s run, else gives it back.

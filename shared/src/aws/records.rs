@@ -178,7 +178,7 @@ impl Records for Table {
             asked = page.unprocessed_keys;
         }
         // DynamoDB answers in any order.
-        runs.sort_unstable_by(|a: &Run, b: &Run| b.id.cmp(&a.id));
+        runs.sort_unstable_by_key(|run: &Run| std::cmp::Reverse(run.id));
         Ok(runs)
     }
 

@@ -1,0 +1,69 @@
+# `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
+.DEFAULT_GOAL := help
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit local-tests e2e build deploy clean
+
+# By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
+REPRISE := cargo run --quiet --locked --bin reprise --
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Install, build, start, deploy and ask one question (again: seconds)
+	@sh infra/local/preflight.sh >/dev/null
+	@test -x target/debug/reprise || echo "building the reprise command (about a minute, once)"
+	@$(REPRISE) stack up $(ARGS)
+
+stop: ## End exactly what `make run` started
+	@$(REPRISE) stack down
+
+status: ## Show what runs
+	@$(REPRISE) stack status
+
+logs: ## Show the logs of the stack: make logs FUNCTION=agent-api
+	@$(REPRISE) stack logs $(FUNCTION)
+
+watch: ## Hot reload on the same URL and data: edit a function, the next request runs it (Ctrl-C ends it)
+	@$(REPRISE) stack up --no-ask
+	@$(REPRISE) stack watch
+
+invoke: ## Invoke a function with an event fixture: make invoke FUNCTION=health EVENT=ready (EVENT=list names them)
+	@$(REPRISE) stack invoke $(or $(FUNCTION),health) --event "$(EVENT)"
+
+test: check unit local-tests e2e ## Everything, from a clean checkout
+
+check: format lint docs dependencies templates ## All that needs no running stack and no test
+
+format: ## Formatting
+	cargo fmt --all --check
+
+lint: ## Clippy, warnings denied
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+
+docs: ## Documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features --document-private-items --quiet
+
+dependencies: ## Licences, bans, sources, advisories as far as they can be had
+	infra/checks/dependencies.sh
+
+templates: ## cfn-lint, sam validate, and what comes out of the transform
+	infra/checks/templates.sh
+
+unit: ## Unit, adapter and contract tests
+	cargo test --locked --workspace --all-features --lib --bins --test contract --test contract_api
+
+local-tests: ## The emulator's fixes, the front and the deploy
+	infra/local/install.sh run
+	.local/venv/bin/python -m unittest discover --start-directory infra/local/tests --top-level-directory infra/local
+
+e2e: ## The real binaries, and the deployed template
+	infra/checks/e2e.sh
+
+build: ## Build the functions for AWS (ARCH=arm64|x86_64)
+	infra/deploy/build.sh
+
+deploy: ## Deploy to AWS (BUCKET=…), or DRY_RUN=1: all that needs no account
+	infra/deploy/deploy.sh
+
+clean: ## Stop the stack, remove what was built and installed
+	-@test -x target/debug/reprise && target/debug/reprise stack down
+	rm -rf target .local

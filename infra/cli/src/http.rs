@@ -1,0 +1,112 @@
+//! Plain HTTP with JSON in and out: one agent, bounded waits, no retries (the server records first, the user decides).
+
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// Longest answer that is read: a step page can carry long model answers, a runaway body must not fill the memory.
+const MAX_BODY_BYTES: u64 = 32 * 1024 * 1024;
+/// Characters that RFC 3986 never escapes.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// One answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON; `Null` when it is none.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// A client for one base address.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    agent: ureq::Agent,
+    base: String,
+}
+
+impl Http {
+    /// `timeout` bounds a whole call, from name look-up to the last byte.
+    pub(crate) fn new(base: &str, timeout: Duration) -> Result<Self> {
+        let base = base.trim_end_matches('/').to_owned();
+        if !base.starts_with("http://") {
+            return Err(Error::unreachable(format!("cannot use the address `{base}`"))
+                .with_hint("this build of reprise speaks plain HTTP to a local stack, for example http://localhost:8000"));
+        }
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout));
+        // A proxy of the environment never serves this machine's own ports.
+        let config = if is_loopback(&base) { config.proxy(None) } else { config };
+        Ok(Self { agent: config.build().into(), base })
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Reply> {
+        self.answer(self.agent.get(format!("{}{path}", self.base)).call())
+    }
+
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.answer(request.send(body))
+    }
+
+    pub(crate) fn put(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
+        let request = self.agent.put(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        self.answer(request.send(body))
+    }
+
+    fn answer(&self, outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply> {
+        let failed = |error: ureq::Error| {
+            Error::unreachable(format!("no answer from {}", self.base)).because(error).with_hint("is it running? `reprise stack status`")
+        };
+        let mut response = outcome.map_err(failed)?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).lossy_utf8(true).read_to_string().map_err(failed)?;
+        Ok(Reply { status, body })
+    }
+}
+
+/// One path segment, escaped: an id typed by a user may hold anything.
+pub(crate) fn segment(text: &str) -> String {
+    utf8_percent_encode(text, SEGMENT).to_string()
+}
+
+fn is_loopback(base: &str) -> bool {
+    let host = base.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host == *name || host.starts_with(&format!("{name}:")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_with_odd_characters_stays_one_segment() {
+        assert_eq!(segment("run_01/..?x y"), "run_01%2F..%3Fx%20y");
+    }
+
+    #[test]
+    fn only_this_machine_counts_as_loopback() {
+        assert!(is_loopback("http://localhost:8000"));
+        assert!(is_loopback("http://[::1]:8000/x"));
+        assert!(!is_loopback("http://localhost.example.org"));
+    }
+
+    #[test]
+    fn an_address_we_cannot_speak_to_is_named() {
+        let error = Http::new("https://x.example", Duration::from_secs(1)).unwrap_err();
+        assert!(error.render().contains("https://x.example"));
+    }
+}

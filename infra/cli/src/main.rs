@@ -1,0 +1,27 @@
+//! `reprise`: runs the whole system on one machine (`stack`) and talks to it (`run`).
+//!
+//! Read next: `args.rs` for the commands, `stack/up.rs` for what `make run` does, `error.rs` for exit codes.
+
+mod args;
+mod clock;
+mod config;
+mod error;
+mod http;
+mod out;
+mod problem;
+mod run;
+mod stack;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let env = config::Env::read();
+    let done = match args.command {
+        args::Command::Stack(command) => stack::execute(command, &env),
+        args::Command::Run(command) => run::execute(&command),
+    };
+    done.unwrap_or_else(|error| error.report())
+}

@@ -1,0 +1,26 @@
+//! `reprise run`: what a user does with agent runs, over the same HTTP API that everyone uses.
+
+mod show;
+mod start;
+mod steps;
+mod tail;
+pub(crate) mod view;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::args::{Run, RunCommand};
+use crate::error::Result;
+use crate::http::Http;
+
+/// Above the gateway's 29 s, so that its own answer is seen.
+const CALL_LIMIT: Duration = Duration::from_secs(35);
+
+pub(crate) fn execute(run: &Run) -> Result<ExitCode> {
+    let http = Http::new(&run.url, CALL_LIMIT)?;
+    match &run.command {
+        RunCommand::Start(start) => start::execute(&http, start),
+        RunCommand::Show(show) => show::execute(&http, show),
+        RunCommand::Tail(tail) => tail::execute(&http, tail),
+    }
+}

@@ -1,0 +1,43 @@
+//! `reprise stack`: one folder per stack (`layout`), processes with pid files (`process`), phases on the screen (`progress`).
+//!
+//! Read next: `stack/up.rs`.
+
+mod down;
+mod emulator;
+mod health;
+mod invoke;
+mod layout;
+mod logs;
+mod model;
+mod phases;
+mod ports;
+mod proc_table;
+mod process;
+mod progress;
+mod settings;
+mod spawn;
+mod status;
+mod up;
+mod watch;
+
+use std::process::ExitCode;
+
+use crate::args::Stack;
+use crate::config::Env;
+use crate::error::Result;
+use layout::Layout;
+
+/// The deployed functions, in the order of the template; folder, crate, binary and artefact have the same name.
+pub(crate) const FUNCTIONS: [&str; 4] = ["health", "agent-api", "queue-consumer", "dlq-redrive"];
+
+pub(crate) fn execute(command: Stack, env: &Env) -> Result<ExitCode> {
+    match command {
+        Stack::Up(up) => up::execute(&Layout::find(&up.stack.name)?, &up, env),
+        Stack::Down(named) => down::execute(&Layout::find(&named.name)?),
+        Stack::Status(status) => status::execute(&Layout::find(&status.stack.name)?, status.format),
+        Stack::Health(named) => health::execute(&Layout::find(&named.name)?),
+        Stack::Logs(logs) => logs::execute(&Layout::find(&logs.stack.name)?, &logs),
+        Stack::Watch(named) => watch::execute(&Layout::find(&named.name)?, env),
+        Stack::Invoke(invoke) => invoke::execute(&Layout::find(&invoke.stack.name)?, &invoke),
+    }
+}
