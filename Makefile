@@ -3,7 +3,7 @@
 .PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit local-tests e2e build deploy clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
-REPRISE := cargo run --quiet --locked --bin reprise --
+REPRISE := cargo run --quiet --bin reprise --
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
