@@ -1,10 +1,8 @@
-"""Deploys template.yaml through a CloudFormation change set: to the emulator, or to AWS.
+"""Deploys template.yaml to the emulator through a CloudFormation change set, as it goes to AWS (infra/deploy/deploy.sh).
 
-    local:  deploy.py --stack-dir .local/stacks/dev --stack-name reprise-dev \
-                --endpoint-url http://127.0.0.1:4566 --bin-dir target/debug --parameter Local=true ... \
-                --secret-parameter ModelApiKeySecret=OPENAI_API_KEY
-    AWS:    deploy.py --stack-dir .local/aws/prod --stack-name reprise \
-                --artifact-bucket my-bucket --region eu-central-1 --parameter Model=... ...
+    deploy.py --stack-dir .local/stacks/dev --stack-name reprise-dev \
+        --endpoint-url http://127.0.0.1:4566 --bin-dir target/debug --parameter Local=true ... \
+        --secret-parameter ModelApiKeySecret=OPENAI_API_KEY
 
 Idempotent: when nothing changed it says so and exits 0. Steps go to stderr, one line each. The outputs of the
 stack are written to <stack-dir>/outputs.json as one flat JSON object, replaced in one step. Exit code 1 with the
@@ -49,18 +47,12 @@ def deploy(options: argparse.Namespace, say: Say) -> None:
     parameters = _pairs("--parameter", options.parameter)
     # Read before the environment is cleaned for a local deploy.
     secrets = {name: os.environ.get(variable, "") for name, variable in _pairs("--secret-parameter", options.secret_parameter).items()}
-    if options.endpoint_url:
-        place = target.local(options.endpoint_url, options.artifact_bucket or f"{options.stack_name}-artifacts")
-    elif options.artifact_bucket:
-        place = target.account(options.region, options.artifact_bucket)
-    else:
-        raise DeployError("a deploy to AWS needs --artifact-bucket, the S3 bucket for the function packages")
+    place = target.local(options.endpoint_url, f"{options.stack_name}-artifacts")
     template = options.template.resolve()
     work = options.stack_dir.resolve() / "package"
     work.mkdir(parents=True, exist_ok=True)
-    if options.bin_dir:
-        say(f"staging the functions of {options.bin_dir}")
-        template = staging.stage(template, options.bin_dir.resolve(), work)
+    say(f"staging the functions of {options.bin_dir}")
+    template = staging.stage(template, options.bin_dir.resolve(), work)
     say(f"packaging to s3://{place.bucket}")
     packaged = work / "packaged.yaml"
     place.ensure_bucket()
@@ -86,10 +78,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--stack-dir", type=Path, required=True, help="folder for outputs.json and package/")
     parser.add_argument("--stack-name", required=True, help="name of the CloudFormation stack")
     parser.add_argument("--template", type=Path, default=_ROOT / "template.yaml", help="default: template.yaml of the repository")
-    parser.add_argument("--endpoint-url", help="the emulator; absent: deploy to AWS with the user's own credentials")
-    parser.add_argument("--bin-dir", type=Path, help="package <bin-dir>/<function> instead of target/lambda (local)")
-    parser.add_argument("--artifact-bucket", help="S3 bucket for packages; needed for AWS, made by itself locally")
-    parser.add_argument("--region", help="AWS region (default: AWS_REGION or the profile's)")
+    parser.add_argument("--endpoint-url", required=True, help="the emulator")
+    parser.add_argument("--bin-dir", type=Path, required=True, help="package <bin-dir>/<function> instead of target/lambda")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="template parameter; repeatable")
     parser.add_argument(
         "--secret-parameter",

@@ -18,6 +18,8 @@ from deployment.target import Target
 # CloudFormation's limit for a template in the request; a larger one is read from S3.
 _INLINE_TEMPLATE_BYTES = 51_200
 _CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+# The emulator changes a whole stack in about a second.
+_PAUSE_SECONDS = 0.05
 _NOTHING_TO_DO = ("didn't contain changes", "no updates are to be performed")
 
 Say = Callable[[str], None]
@@ -30,7 +32,6 @@ class StackDeploy:
         self._target = target
         self._name = stack_name
         self._deadline = time.monotonic() + timeout_seconds
-        self._pause = 0.05 if target.is_local else 3.0
         self._say = say
         self._api = target.client("cloudformation")
 
@@ -85,8 +86,7 @@ class StackDeploy:
             return {"TemplateBody": body}
         key = f"{self._name}/template.yaml"
         self._target.client("s3").put_object(Bucket=self._target.bucket, Key=key, Body=body.encode())
-        host = self._target.endpoint_url or f"https://s3.{self._target.region}.amazonaws.com"
-        return {"TemplateURL": f"{host}/{self._target.bucket}/{key}"}
+        return {"TemplateURL": f"{self._target.endpoint_url}/{self._target.bucket}/{key}"}
 
     def _wait_for_stack(self, known_events: set[str]) -> None:
         while True:
@@ -120,9 +120,7 @@ class StackDeploy:
             return []
 
     def _remove_failed_first_deploy(self, status: str) -> None:
-        if not self._target.is_local:
-            raise DeployError(f"{self._name} is {status}: its first deploy failed. Delete that stack, then deploy again")
-        self._say(f"removing {self._name}, whose first deploy failed")
+        self._say(f"removing {self._name}, whose first deploy failed ({status})")
         self._api.delete_stack(StackName=self._name)
         while (stack := self._stack()) is not None:
             if stack["StackStatus"] == "DELETE_FAILED":
@@ -140,7 +138,7 @@ class StackDeploy:
     def _sleep(self, what: str, status: str) -> None:
         if time.monotonic() > self._deadline:
             raise DeployError(f"{what} took too long; it is still {status}")
-        time.sleep(self._pause)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _line(event: dict[str, Any]) -> str:

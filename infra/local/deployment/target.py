@@ -1,6 +1,6 @@
-"""Where a deploy goes: the local emulator, or an AWS account.
+"""Where a deploy goes: the local emulator, and never anywhere else.
 
-For the emulator every trace of the user's own AWS set-up (profile, keys, region, proxy) is dropped, so that a
+Every trace of the user's own AWS set-up (profile, keys, region, proxy) is dropped, so that a
 local deploy can neither fail because of it nor ever reach a real account.
 """
 
@@ -13,55 +13,39 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from deployment import DeployError
 
-_LOCAL_REGION = "us-east-1"
+_REGION = "us-east-1"
 
 
 @dataclass(frozen=True)
 class Target:
-    """One endpoint to deploy to. `endpoint_url` is None for AWS."""
+    """One emulator to deploy to."""
 
-    endpoint_url: str | None
-    region: str
+    endpoint_url: str
     bucket: str
-
-    @property
-    def is_local(self) -> bool:
-        return self.endpoint_url is not None
 
     def client(self, service: str) -> Any:
         """A boto3 client with bounded time-outs; boto3 itself retries what is safe to retry."""
         # Names of buckets as host names do not resolve on localhost.
-        style = {"addressing_style": "path"} if self.is_local else None
+        style = {"addressing_style": "path"}
         settings = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard"}, s3=style)
-        return boto3.client(service, endpoint_url=self.endpoint_url, region_name=self.region, config=settings)
+        return boto3.client(service, endpoint_url=self.endpoint_url, region_name=_REGION, config=settings)
 
     def aws(self, *arguments: str) -> None:
         """Run the AWS CLI that is installed beside this Python; its error text is the error."""
-        command = [str(Path(sys.executable).with_name("aws")), *arguments, "--region", self.region]
-        if self.endpoint_url:
-            command += ["--endpoint-url", self.endpoint_url]
+        command = [str(Path(sys.executable).with_name("aws")), *arguments, "--region", _REGION, "--endpoint-url", self.endpoint_url]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise DeployError(f"`aws {' '.join(arguments[:2])}` failed: {(done.stderr or done.stdout).strip()}")
 
     def ensure_bucket(self) -> None:
-        """Make the bucket of the emulator; on AWS the bucket is the user's and must be there."""
-        if self.is_local:
-            self.client("s3").create_bucket(Bucket=self.bucket)
-            return
-        try:
-            self.client("s3").head_bucket(Bucket=self.bucket)
-        except ClientError as error:
-            raise DeployError(f"the artifact bucket {self.bucket} cannot be used: {error}") from error
+        """Make the bucket for the packages, unless it is there."""
+        self.client("s3").create_bucket(Bucket=self.bucket)
 
     def forget_old_packages(self, packaged_template: str) -> None:
         """Delete what the deployed template no longer names: the emulator keeps each debug build in memory."""
-        if not self.is_local:
-            return
         storage = self.client("s3")
         for item in storage.list_objects_v2(Bucket=self.bucket).get("Contents", []):
             if item["Key"] not in packaged_template:
@@ -90,12 +74,4 @@ def local(endpoint_url: str, bucket: str) -> Target:
         # `aws cloudformation package` uploads with a client that ignores --endpoint-url.
         AWS_ENDPOINT_URL=endpoint_url,
     )
-    return Target(endpoint_url, _LOCAL_REGION, bucket)
-
-
-def account(region: str | None, bucket: str) -> Target:
-    """The AWS account that the user's own environment or profile names."""
-    found = region or boto3.session.Session().region_name
-    if not found:
-        raise DeployError("no AWS region is set; give --region or set AWS_REGION")
-    return Target(None, found, bucket)
+    return Target(endpoint_url, bucket)
