@@ -105,6 +105,10 @@ pub async fn list(
         after: filter.since.map(RunId::lower_bound),
         before: [cursor, filter.until.map(RunId::lower_bound)].into_iter().flatten().min(),
     };
+    // The store refuses a range whose end is before its beginning.
+    if range.after.zip(range.before).is_some_and(|(after, before)| after >= before) {
+        return Ok(Page { runs: Vec::new(), next: None });
+    }
     let indexed = filter.state.filter(|state| state.is_listed_by_state());
     let mut found = Vec::new();
     for _ in 0..ROUNDS {

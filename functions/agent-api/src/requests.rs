@@ -8,9 +8,8 @@ use shared::domain::message::{Message, Role};
 use shared::http::Problem;
 use shared::intake::AgentRequest;
 
-/// Bytes of a prompt. The event is one DynamoDB item (400 KB) and stands beside a copy in the conversation.
+/// Bytes as JSON of a prompt, of all messages and of the metadata. Together they are one DynamoDB item (400 KB).
 const LONGEST_PROMPT: usize = 100_000;
-/// Bytes of all messages, and of the metadata, as JSON.
 const LONGEST_MESSAGES: usize = 150_000;
 const LONGEST_METADATA: usize = 16_000;
 
@@ -35,7 +34,7 @@ impl AgentBody {
         if self.prompt.trim().is_empty() {
             return Err(Problem::invalid("prompt", "must not be empty"));
         }
-        if self.prompt.len() > LONGEST_PROMPT {
+        if json_size(&self.prompt) > LONGEST_PROMPT {
             return Err(Problem::too_large("prompt", LONGEST_PROMPT));
         }
         if let Some(messages) = &self.messages {
@@ -70,8 +69,10 @@ fn check(messages: &[Message]) -> Result<(), Problem> {
                 Some(_) => return invalid("tool_call_id", "answers no tool call of an earlier assistant message"),
                 None => return invalid("tool_call_id", "a tool message needs the id of the call that it answers"),
             },
-            Role::System | Role::User if message.content.is_none() => return invalid("content", "must not be absent"),
             Role::System | Role::User => {}
+        }
+        if message.role != Role::Assistant && message.content.is_none() {
+            return invalid("content", "must not be absent");
         }
     }
     Ok(())

@@ -94,6 +94,8 @@ pub enum FailureCode {
     ProviderRejected,
     /// The provider's answer could not be used: empty, cut off or garbled.
     InvalidAnswer,
+    /// A result is larger than the journal takes.
+    ResultTooLarge,
     /// The agent's limit of steps was reached.
     StepLimit,
     /// The agent is not defined in this version.
@@ -121,6 +123,7 @@ impl FailureCode {
             Self::ProviderAuth => "provider_auth",
             Self::ProviderRejected => "provider_rejected",
             Self::InvalidAnswer => "invalid_answer",
+            Self::ResultTooLarge => "result_too_large",
             Self::StepLimit => "step_limit",
             Self::UnknownAgent => "unknown_agent",
             Self::UncertainToolCall => "uncertain_tool_call",

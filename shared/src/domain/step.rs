@@ -9,6 +9,10 @@ use super::clock::rfc3339_millis;
 use super::message::{Message, ToolCall};
 use super::run::Failure;
 
+/// Bytes of the largest step, as JSON. The last step's answer stands in the conversation's turn too, beside up to 250 KB of
+/// messages, and DynamoDB takes 400 KB per item.
+pub const LARGEST_STEP: usize = 140_000;
+
 /// One step of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -91,6 +95,14 @@ impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+    }
+}
+
+impl Step {
+    /// Its size in the journal, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        serde_json::to_vec(self).map_or(usize::MAX, |json| json.len())
     }
 }
 

@@ -21,7 +21,7 @@ use crate::domain::clock::{Clock, after, between};
 use crate::domain::event::AgentInput;
 use crate::domain::run::{Failure, FailureCode, Run};
 use crate::domain::state::RunState;
-use crate::domain::step::{FinishReason, Step, StepBody};
+use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody};
 use crate::domain::task::Task;
 use crate::domain::transcript::{Next, Transcript};
 use crate::tools::Toolbox;
@@ -251,6 +251,10 @@ impl Engine {
                 Next::Tool(call) => StepBody::Tool(self.call_tool(run, agent, call, window, hold).await?),
             };
             let step = Step { index: transcript.steps() + 1, started_at, ended_at: self.clock.now(), body };
+            if step.size() > LARGEST_STEP {
+                let message = format!("the result of step {} has {} bytes; the journal takes {LARGEST_STEP}", step.index, step.size());
+                return Err(Stop::Terminal(self.failure(run, FailureCode::ResultTooLarge, message)));
+            }
             transcript.record(&step);
             run.usage += step.body.usage();
             match transcript.next() {

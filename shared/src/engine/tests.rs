@@ -186,3 +186,11 @@ async fn a_panic_is_on_record_and_counts_as_an_attempt() {
     assert!(matches!(w.engine.panicked(&task, &w.engine.delivery("m", 1)).await.unwrap(), Advance::Again { .. }));
     assert_eq!(w.stored().error().unwrap().code, "worker_panicked");
 }
+
+#[tokio::test]
+async fn an_answer_too_large_for_the_journal_fails_by_name_and_is_never_cut() {
+    let w = world([Scripted::Says("x".repeat(200_000))]).await;
+    assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Failed, response: None });
+    assert_eq!(w.stored().error().unwrap().code, "result_too_large");
+    assert_eq!(w.model.calls(), 1);
+}

@@ -171,15 +171,18 @@ impl Journal for MemoryStore {
     }
 
     async fn event(&self, _tenant: &TenantId, id: EventId) -> Result<Event, JournalError> {
+        locked(&self.0).check()?;
         locked(&self.0).events.get(&id).cloned().ok_or(JournalError::NotFound)
     }
 
     async fn steps(&self, run: &Run) -> Result<Vec<Step>, JournalError> {
+        locked(&self.0).check()?;
         Ok(self.journal_of(run.id))
     }
 
     async fn history(&self, run: &Run) -> Result<Vec<Message>, JournalError> {
         let tables = locked(&self.0);
+        tables.check()?;
         let turns = tables.conversations.get(&(run.tenant.clone(), run.conversation)).map(|(_, turns)| turns.clone());
         Ok(turns.unwrap_or_default().into_iter().filter(|turn| turn.run_id < run.id).flat_map(Turn::into_history).collect())
     }
@@ -225,10 +228,12 @@ impl Records for MemoryStore {
     }
 
     async fn event(&self, _tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError> {
+        locked(&self.0).check()?;
         Ok(locked(&self.0).events.get(&id).cloned())
     }
 
     async fn steps(&self, _tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError> {
+        locked(&self.0).check()?;
         Ok(self.journal_of(run).into_iter().filter(|step| step.index > after).take(limit).collect())
     }
 
@@ -245,10 +250,12 @@ impl Records for MemoryStore {
     }
 
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError> {
+        locked(&self.0).check()?;
         Ok(ids.iter().filter_map(|id| self.get(*id)).filter(|run| run.tenant == *tenant).collect())
     }
 
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError> {
+        locked(&self.0).check()?;
         Ok(locked(&self.0).runs.values().filter(|run| run.tenant == *tenant && run.state == state).count() as u64)
     }
 
@@ -259,6 +266,7 @@ impl Records for MemoryStore {
         after: Option<RunId>,
         limit: usize,
     ) -> Result<Option<(Conversation, Vec<Turn>)>, JournalError> {
+        locked(&self.0).check()?;
         let found = locked(&self.0).conversations.get(&(tenant.clone(), id)).cloned();
         Ok(found.map(|(conversation, turns)| {
             (conversation, turns.into_iter().filter(|turn| after.is_none_or(|after| turn.run_id > after)).take(limit).collect())

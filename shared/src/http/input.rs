@@ -15,24 +15,30 @@ pub fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return Err(Problem::malformed("the request has no body; send a JSON object"));
     }
+    // A sequence would be read as a struct too, field by field in order.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Problem::malformed("the body is not a JSON object"));
+    }
     let deserializer = &mut serde_json::Deserializer::from_slice(body);
-    let result = serde_path_to_error::deserialize(deserializer);
-    result.map_err(|error| {
+    let read = serde_path_to_error::deserialize(&mut *deserializer).map_err(|error| {
         let inner = error.inner();
-        if inner.is_data() {
-            let message = inner.to_string();
+        // Not all data of the wrong type is told as such: a number where a word is expected is called a syntax error.
+        if inner.is_data() || serde_json::from_slice::<serde_json::Value>(body).is_ok() {
+            let message = if inner.is_data() { inner.to_string() } else { "has the wrong type".to_owned() };
             let path = error.path().to_string();
             let field = named_in(&message).filter(|_| path == ".").map_or(path, str::to_owned);
             Problem::invalid(&field, without_position(&message))
         } else {
             Problem::malformed(format!("the body is not JSON: {}", without_echo(inner)))
         }
-    })
+    })?;
+    deserializer.end().map_err(|error| Problem::malformed(format!("the body goes on after its end: {}", without_echo(&error))))?;
+    Ok(read)
 }
 
-/// `missing field `x`` and `unknown field `x`` name the field in their text rather than in their path.
+/// Errors about a field as a whole name it in their text rather than in their path.
 fn named_in(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("unknown field `"))?;
+    let rest = ["missing field `", "unknown field `", "duplicate field `"].iter().find_map(|start| message.strip_prefix(start))?;
     rest.split('`').next()
 }
 
@@ -133,7 +139,10 @@ mod tests {
         assert_eq!(refused(r#"{"prompt": 7}"#), (400, Some("prompt".into())));
         assert_eq!(refused(r#"{"prompt": "x", "promt": "y"}"#), (400, Some("promt".into())));
         assert_eq!(refused(r#"{"prompt": "x", "list": [{"role": "user"}]}"#), (400, Some("list[0].role".into())));
-        assert_eq!(refused("[]").0, 400);
+        assert_eq!(refused(r#"{"prompt": "x", "prompt": "y"}"#), (400, Some("prompt".into())));
+        for no_object in ["[]", r#"["x"]"#, "null", "7", r#"{"prompt": "x"} {}"#] {
+            assert_eq!(refused(no_object), (400, Some("body".into())), "{no_object}");
+        }
     }
 
     #[test]
