@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the functions for AWS: target/lambda/<function>/bootstrap.zip. ARCH=arm64 (default) or x86_64.
-# PROFILE=release (default); PROFILE=local builds in a third of the time, to try the packaging.
+# PROFILE=release (default); PROFILE=dev or local builds much faster, to try the packaging.
 #
 # One package at a time: cargo unites the features of everything it builds together, and with --workspace the smallest
 # function came out 30 % larger. Zig links against an old glibc, so the result runs on provided.al2023 whatever this is.

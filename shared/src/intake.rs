@@ -1,8 +1,10 @@
 //! How a run is accepted: recorded first, then queued, or worked on at once while the caller waits.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use crate::domain::agent::{Agent, DEFAULT_AGENT};
@@ -15,6 +17,7 @@ use crate::domain::state::RunState;
 use crate::engine::ports::{AcceptError, Acceptance, JournalError};
 use crate::engine::{Advance, Carrier, Engine, Hold, Window};
 use crate::operate::Records;
+use crate::telemetry::chain;
 
 /// What a caller asks for, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,10 +74,9 @@ impl Intake {
     /// See [`IntakeError`].
     pub async fn in_background(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
         let acceptance = self.prepare(principal, request)?;
-        self.engine.journal.accept(&acceptance).await?;
-        let run = acceptance.run;
+        let Acceptance { run, .. } = self.accept(acceptance).await?;
         if let Err(error) = self.engine.queue.send(&run.task(), Duration::ZERO).await {
-            self.withdraw(run).await;
+            self.withdraw(run, FailureCode::QueueUnavailable).await;
             return Err(IntakeError::Unavailable(error));
         }
         tracing::info!(run.id = %run.id, "run accepted");
@@ -94,23 +96,40 @@ impl Intake {
         run.lease_owner = Some(self.engine.delivery("request", 1).owner);
         run.lease_until_ms = after(now, self.engine.limits.lease).as_millisecond();
         run.attempts = 1;
-        self.engine.journal.accept(&acceptance).await?;
-
-        let Acceptance { event, run } = acceptance;
-        let (id, conversation) = (run.id, run.conversation);
+        let Acceptance { event, run } = self.accept(acceptance).await?;
+        let (id, conversation, recorded) = (run.id, run.conversation, run.clone());
         let window = Window { deadline: after(now, self.patience), cut_calls: true };
-        let advance = self.engine.advance(run, false, &event.input, Carrier::Request, window, &NoMessage).await;
-        let advance = match advance {
-            Ok(advance) => advance,
-            Err(error) => {
-                // The caller hears of a failure and will ask again: the run must not go on by itself.
-                if let Ok(Some(run)) = self.records.run(&principal.tenant, id).await {
-                    self.withdraw(run).await;
-                }
-                return Err(IntakeError::Unavailable(error));
+        let advance = self.engine.advance(run, false, &event.input, Carrier::Request, window, &NoMessage);
+        let advance = match AssertUnwindSafe(advance).catch_unwind().await {
+            Ok(Ok(advance)) => advance,
+            // The caller hears of a failure and will ask again: the run must not go on by itself, nor hold its conversation.
+            Ok(Err(error)) => match self.withdraw_recorded(&recorded, FailureCode::QueueUnavailable).await {
+                Some(state) => Advance::Ended { state, response: None },
+                None => return Err(IntakeError::Unavailable(error)),
+            },
+            Err(panic) => {
+                self.withdraw_recorded(&recorded, FailureCode::WorkerPanicked).await;
+                std::panic::resume_unwind(panic);
             }
         };
         Ok(Accepted { run: id, conversation, created_at: now, advance: Some(advance) })
+    }
+
+    /// Records the run, whose id may have to move for the order of its conversation.
+    async fn accept(&self, mut acceptance: Acceptance) -> Result<Acceptance, IntakeError> {
+        for _ in 0..3 {
+            match self.engine.journal.accept(&acceptance).await {
+                Ok(()) => return Ok(acceptance),
+                Err(AcceptError::OutOfOrder { last }) => acceptance.run.id = RunId::above(last, self.engine.clock.now()),
+                Err(AcceptError::Journal(error)) => {
+                    // The answer got lost, perhaps not the write: a run that nobody knows of must not hold its conversation.
+                    self.withdraw_recorded(&acceptance.run, FailureCode::QueueUnavailable).await;
+                    return Err(AcceptError::Journal(error).into());
+                }
+                Err(error @ (AcceptError::NoConversation | AcceptError::ConversationBusy)) => return Err(error.into()),
+            }
+        }
+        Err(AcceptError::ConversationBusy.into())
     }
 
     fn prepare(&self, principal: &Principal, request: AgentRequest) -> Result<Acceptance, IntakeError> {
@@ -133,17 +152,24 @@ impl Intake {
         Ok(Acceptance { event, run })
     }
 
-    /// Best effort: if this fails too, the run stays `queued` for all to see.
-    async fn withdraw(&self, mut run: Run) {
+    /// Withdraws the run as the store has it, if it has it and can be reached; unless it has ended: then this is how.
+    async fn withdraw_recorded(&self, run: &Run, code: FailureCode) -> Option<RunState> {
+        let run = self.records.run(&run.tenant, run.id).await.ok()??;
         if run.state.has_ended() {
-            return;
+            return Some(run.state);
         }
+        self.withdraw(run, code).await;
+        None
+    }
+
+    /// Best effort: if this fails too, the run stays `queued` for all to see.
+    async fn withdraw(&self, mut run: Run, code: FailureCode) {
         let now = self.engine.clock.now();
-        run.note(Failure::new(FailureCode::QueueUnavailable, "the queue could not be reached; send the request again", now, 0));
+        run.note(Failure::new(code, "the request could not be carried out; send it again", now, run.attempts));
         run.updated_at = now;
         run.ended_at = Some(now);
         if let Err(error) = self.records.cancel(&run).await {
-            tracing::error!(run.id = %run.id, error = %error, "a run was recorded but neither queued nor withdrawn");
+            tracing::error!(run.id = %run.id, error = %chain(&error), "a run was recorded but neither queued nor withdrawn");
         }
     }
 }

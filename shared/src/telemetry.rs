@@ -31,6 +31,19 @@ pub fn worker_name(env: &Environment, clock: &dyn Clock) -> String {
     stream.unwrap_or_else(|| format!("worker-{}", RunId::new(clock.now())))
 }
 
+/// An error with its causes, outermost first, for the one place that logs it.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;

@@ -28,11 +28,8 @@ fn run(command: &str) -> (bool, String) {
     // The README talks to the user's stack; the tests have one of their own, which the shell knows by these variables.
     let command = command.replace("localhost:8000", "${REPRISE_TEST_URL#http://}");
     let prelude = ": \"${REPRISE_TEST_URL:?is not set: make test starts a stack and sets it}\"; export REPRISE_URL=$REPRISE_TEST_URL";
-    let output = Command::new("bash")
-        .args(["-o", "pipefail", "-c", &format!("{prelude}; {command}")])
-        .current_dir(root())
-        .output()
-        .unwrap();
+    let output =
+        Command::new("bash").args(["-o", "pipefail", "-c", &format!("{prelude}; {command}")]).current_dir(root()).output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), text)
 }
@@ -63,9 +60,10 @@ fn each_exception_is_still_in_the_readme() {
 #[test]
 fn each_link_and_folder_of_the_readme_exists() {
     let text = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let paths = text.split('`').skip(1).step_by(2).filter(|word| {
-        ["functions/", "shared/", "infra/", "tests/", "template.yaml", ".ci/"].iter().any(|start| word.starts_with(start))
-    });
+    let paths =
+        text.split('`').skip(1).step_by(2).filter(|word| {
+            ["functions/", "shared/", "infra/", "tests/", "template.yaml", ".ci/"].iter().any(|start| word.starts_with(start))
+        });
     for path in paths {
         assert!(path == "infra/deploy/parameters" || root().join(path).exists(), "{path} does not exist");
     }

@@ -1,1 +1,16 @@
-//! What the tests of all kinds share.
+//! What the end-to-end and runtime tests stand on. [`Stack`] is the deployed stack, [`runs`] what tests do with it,
+//! [`requests`], [`model`], [`queues`] and [`processes`] what they look at from behind, [`runtime_api`] a mock Lambda
+//! Runtime API for single binaries, [`wait_for`] the only way to wait.
+
+pub mod client;
+pub mod model;
+pub mod processes;
+pub mod queues;
+pub mod requests;
+pub mod runs;
+pub mod runtime_api;
+mod stack;
+mod wait;
+
+pub use stack::{Alone, Beside, Stack};
+pub use wait::{fresh, wait_for};

@@ -79,7 +79,7 @@ impl Api for AgentApi {
     async fn handle(&self, call: &Call) -> Result<Reply, Problem> {
         let principal = call.principal(self.auth)?;
         match (call.method.as_str(), call.route.as_str()) {
-            ("POST", "/v1/agent") => self.ask(&principal, &call.body).await,
+            ("POST", "/v1/agent") => self.ask(&principal, call).await,
             ("GET", "/v1/runs") => self.list(&principal, call).await,
             ("GET", "/v1/runs/{id}") => self.show(&principal, call.id("id")?).await,
             ("GET", "/v1/runs/{id}/steps") => self.steps(&principal, call).await,
@@ -92,8 +92,8 @@ impl Api for AgentApi {
 }
 
 impl AgentApi {
-    async fn ask(&self, principal: &Principal, body: &[u8]) -> Result<Reply, Problem> {
-        let body: AgentBody = json_body(body)?;
+    async fn ask(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
+        let body: AgentBody = json_body(&call.body)?;
         let in_background = body.background;
         let request = body.into_request()?;
         let accepted = if in_background {
@@ -103,16 +103,23 @@ impl AgentApi {
         };
         let accepted = accepted.map_err(refused)?;
         let Some(advance) = &accepted.advance else {
-            return handed_over(&accepted, &AgentView::queued(&accepted, &request.input));
+            return handed_over(call, &accepted, &AgentView::queued(&accepted, &request.input));
         };
-        let run = self.run(principal, accepted.run).await?;
+        // An answer is there and paid for: whoever cannot be shown it now must know where it is.
+        let run = self.run(principal, accepted.run).await.map_err(|problem| problem.of_run(accepted.run))?;
         match advance {
             Advance::Ended { state: RunState::Completed, response: Some(response) } => {
-                let steps = self.records.steps(&principal.tenant, run.id, 0, SHOWN_STEPS).await.map_err(|e| Problem::unavailable(&e))?;
+                let steps = self
+                    .records
+                    .steps(&principal.tenant, run.id, 0, SHOWN_STEPS)
+                    .await
+                    .map_err(|e| Problem::unavailable(&e).of_run(run.id))?;
                 Reply::json(StatusCode::OK, &AgentView::completed(&run, &request.input, response, steps))
             }
-            // Handed to the queue, or moved by somebody else: its address tells what becomes of it.
-            _ if !run.state.has_ended() => handed_over(&accepted, &AgentView::of(&run, &request.input)),
+            // Handed to the queue, or moved or even completed by somebody else: its address tells what becomes of it.
+            _ if !run.state.has_ended() || run.state == RunState::Completed => {
+                handed_over(call, &accepted, &AgentView::of(&run, &request.input))
+            }
             _ if run.state == RunState::Cancelled => {
                 Err(Problem::conflict("cancelled", "the run was cancelled while it ran").of_run(run.id))
             }
@@ -166,7 +173,7 @@ impl AgentApi {
         query.finish()?;
         let run = self.run(principal, id).await?;
         let steps = self.records.steps(&principal.tenant, run.id, after, limit).await.map_err(|e| Problem::unavailable(&e))?;
-        Reply::json(StatusCode::OK, &StepPage::of(steps, limit))
+        Reply::json(StatusCode::OK, &StepPage::of(steps, &run))
     }
 
     async fn cancel(&self, principal: &Principal, id: RunId) -> Result<Reply, Problem> {
@@ -191,12 +198,12 @@ impl AgentApi {
         query.finish()?;
         let found = self.records.conversation(&principal.tenant, id, after, limit).await.map_err(|e| Problem::unavailable(&e))?;
         let (conversation, turns) = found.ok_or_else(no_conversation)?;
-        Reply::json(StatusCode::OK, &ConversationView::of(conversation, turns, limit))
+        Reply::json(StatusCode::OK, &ConversationView::of(conversation, turns))
     }
 }
 
-fn handed_over(accepted: &Accepted, view: &AgentView) -> Result<Reply, Problem> {
-    Ok(Reply::json(StatusCode::ACCEPTED, view)?.with(header::LOCATION, format!("/v1/runs/{}", accepted.run)))
+fn handed_over(call: &Call, accepted: &Accepted, view: &AgentView) -> Result<Reply, Problem> {
+    Ok(Reply::json(StatusCode::ACCEPTED, view)?.with(header::LOCATION, call.address(&format!("/v1/runs/{}", accepted.run))))
 }
 
 fn no_run() -> Problem {
@@ -219,7 +226,7 @@ fn refused(error: IntakeError) -> Problem {
             Problem::invalid("agent", format!("there is no such agent; there are: {}", names.join(", ")))
         }
         IntakeError::Accept(AcceptError::NoConversation) => no_conversation(),
-        IntakeError::Accept(AcceptError::ConversationBusy) => busy(),
+        IntakeError::Accept(AcceptError::ConversationBusy | AcceptError::OutOfOrder { .. }) => busy(),
         IntakeError::Accept(AcceptError::Journal(error)) | IntakeError::Unavailable(error) => Problem::unavailable(&error),
     }
 }
@@ -229,6 +236,8 @@ fn ended_badly(run: &shared::domain::run::Run) -> Problem {
     let detail = run.error().map_or_else(|| "the run ended without an answer".to_owned(), |failure| failure.message.clone());
     let code = match run.error().map(|failure| failure.code.as_ref()) {
         Some("provider_rejected") => "provider_rejected",
+        Some("answer_cut_off") => "answer_cut_off",
+        Some("result_too_large") => "result_too_large",
         Some("step_limit") => "step_limit",
         _ => "run_failed",
     };

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::domain::event::AgentInput;
 use shared::domain::id::ConversationId;
-use shared::domain::message::{Message, Role};
+use shared::domain::message::{DEEPEST_JSON, Message, Role, is_too_deep};
 use shared::http::Problem;
 use shared::intake::AgentRequest;
 
@@ -40,6 +40,9 @@ impl AgentBody {
         if let Some(messages) = &self.messages {
             check(messages)?;
         }
+        if self.metadata.values().any(is_too_deep) {
+            return Err(Problem::invalid("metadata", format!("must not nest deeper than {DEEPEST_JSON} levels")));
+        }
         if json_size(&self.metadata) > LONGEST_METADATA {
             return Err(Problem::too_large("metadata", LONGEST_METADATA));
         }
@@ -61,6 +64,9 @@ fn check(messages: &[Message]) -> Result<(), Problem> {
             Role::Assistant => {
                 if message.content.is_none() && message.tool_calls.is_empty() {
                     return invalid("content", "an assistant message needs content or tool_calls");
+                }
+                if message.tool_calls.iter().any(|call| is_too_deep(&call.arguments)) {
+                    return invalid("tool_calls", "arguments nest too deep");
                 }
                 called.extend(message.tool_calls.iter().map(|call| call.id.as_str()));
             }

@@ -157,8 +157,8 @@ pub(crate) struct StepPage {
 }
 
 impl StepPage {
-    pub(crate) fn of(steps: Vec<Step>, limit: usize) -> Self {
-        let next_cursor = steps.last().filter(|_| steps.len() >= limit).map(|step| step.index.to_string());
+    pub(crate) fn of(steps: Vec<Step>, run: &Run) -> Self {
+        let next_cursor = steps.last().filter(|step| step.index < run.steps).map(|step| step.index.to_string());
         Self { steps, next_cursor }
     }
 }
@@ -185,8 +185,8 @@ struct TurnView {
 }
 
 impl ConversationView {
-    pub(crate) fn of(conversation: Conversation, turns: Vec<Turn>, limit: usize) -> Self {
-        let next_cursor = turns.last().filter(|_| turns.len() >= limit).map(|turn| turn.run_id);
+    pub(crate) fn of(conversation: Conversation, turns: Vec<Turn>) -> Self {
+        let next_cursor = turns.last().map(|turn| turn.run_id).filter(|run| Some(*run) < conversation.last_run);
         let turns = turns.into_iter();
         Self {
             conversation_id: conversation.id,

@@ -57,8 +57,11 @@ impl Api for DlqApi {
         let principal = call.principal(self.auth)?;
         match (call.method.as_str(), call.route.as_str()) {
             ("GET", "/v1/dlq") => self.list(&principal, call).await,
-            ("POST", "/v1/dlq/{id}/retry") => self.retry(&principal, call.id("id")?).await,
-            ("POST", "/v1/dlq/retry-all") => self.retry_all().await,
+            ("POST", "/v1/dlq/{id}/retry") => self.retry(&principal, call).await,
+            ("POST", "/v1/dlq/retry-all") => {
+                call.only_operator(self.auth)?;
+                self.retry_all().await
+            }
             _ => Err(call.unknown_route()),
         }
     }
@@ -74,17 +77,20 @@ impl DlqApi {
         let filter = RunFilter { state: Some(RunState::Dead), ..RunFilter::default() };
         let page = operate::list(records, &principal.tenant, &filter, cursor, limit).await.map_err(|e| Problem::unavailable(&e))?;
         let count = records.count(&principal.tenant, RunState::Dead).await.map_err(|e| Problem::unavailable(&e))?;
-        let depth = self.redrive.dead_letters.depth().await.map_err(|e| Problem::unavailable(&e))?;
-        let view = ListView {
-            count,
-            entries: page.runs.iter().map(EntryView::of).collect(),
-            queue: QueueView { approximate_messages: depth },
-            next_cursor: page.next,
+        // The queue is shared by all tenants: only the operator sees its depth.
+        let queue = match call.only_operator(self.auth) {
+            Ok(()) => {
+                let depth = self.redrive.dead_letters.depth().await.map_err(|e| Problem::unavailable(&e))?;
+                Some(QueueView { approximate_messages: depth })
+            }
+            Err(_) => None,
         };
+        let view = ListView { count, entries: page.runs.iter().map(EntryView::of).collect(), queue, next_cursor: page.next };
         Reply::json(StatusCode::OK, &view)
     }
 
-    async fn retry(&self, principal: &Principal, id: RunId) -> Result<Reply, Problem> {
+    async fn retry(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
+        let id: RunId = call.id("id")?;
         let run = self.redrive.retry(&principal.tenant, id).await.map_err(|error| match error {
             CommandError::NotFound => Problem::not_found("id", "there is no such run; GET /v1/dlq lists the dead ones"),
             CommandError::WrongState(state) => {
@@ -93,10 +99,10 @@ impl DlqApi {
             CommandError::ConversationBusy => {
                 Problem::conflict("conversation_busy", "another run of its conversation is active; retry it afterwards").of_run(id).after(5)
             }
-            CommandError::Journal(error) => Problem::unavailable(&error),
+            CommandError::Journal(error) => Problem::unavailable(&error).of_run(id),
         })?;
         let view = RetryView { run_id: run.id, status: run.state, epoch: run.epoch };
-        Ok(Reply::json(StatusCode::ACCEPTED, &view)?.with(header::LOCATION, format!("/v1/runs/{}", run.id)))
+        Ok(Reply::json(StatusCode::ACCEPTED, &view)?.with(header::LOCATION, call.address(&format!("/v1/runs/{}", run.id))))
     }
 
     /// The queue's own move task: managed, crash-safe; the consumer takes up each dead run whose message comes back.
@@ -114,7 +120,7 @@ impl DlqApi {
 struct ListView {
     count: u64,
     entries: Vec<EntryView>,
-    queue: QueueView,
+    queue: Option<QueueView>,
     next_cursor: Option<RunId>,
 }
 

@@ -3,19 +3,21 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 use jiff::Timestamp;
 use shared::aws::TaskQueue;
 use shared::config::{ConfigError, Environment, ModelConfig, read_limits, variables};
 use shared::domain::clock::after;
 use shared::domain::task::Task;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
+use shared::telemetry::chain;
 
 /// What is left of an invocation for the last writes and the answer.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -84,7 +86,12 @@ impl Consumer {
         // Before anything else: from here on a killed worker's messages come back after a lease, not after the queue's time-out.
         self.visibility.hide(&receipts, self.engine.limits.lease + Limits::LEASE_MARGIN).await;
         let window = self.window(deadline_ms);
-        let outcomes = join_all(batch.records.iter().map(|message| self.settle(message, window))).await;
+        let done = Done::default();
+        let work = join_all(batch.records.iter().enumerate().map(|(place, message)| self.settle(message, place, window, &done)));
+        let outcomes = match select(pin!(work), pin!(self.keep_hidden(&done))).await {
+            Either::Left((outcomes, _)) => outcomes,
+            Either::Right((never, _)) => match never {},
+        };
         let not_done: Vec<_> = outcomes.into_iter().flatten().collect();
         tracing::info!(messages = count, not_done = not_done.len(), "batch");
         let mut response = SqsBatchResponse::default();
@@ -100,12 +107,27 @@ impl Consumer {
         Window { deadline: deadline.checked_sub(farewell).unwrap_or(deadline), cut_calls: false }
     }
 
+    /// Messages are deleted only when the whole batch is done: until then those that are done already must not come back.
+    async fn keep_hidden(&self, done: &Done) -> Infallible {
+        let lease = self.engine.limits.lease;
+        loop {
+            self.engine.clock.sleep(lease / 3).await;
+            let receipts = done.receipts();
+            if !receipts.is_empty() {
+                self.visibility.hide(&receipts, lease + Limits::LEASE_MARGIN).await;
+            }
+        }
+    }
+
     /// One message: done (`None`), or to come back.
-    async fn settle(&self, message: &SqsMessage, window: Window) -> Option<BatchItemFailure> {
+    async fn settle(&self, message: &SqsMessage, place: usize, window: Window, done: &Done) -> Option<BatchItemFailure> {
         let id = message.message_id.clone().unwrap_or_default();
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
-        let come_back = match self.advance(message, &id, receipt, window).await {
-            Outcome::Done => return None,
+        let come_back = match self.advance(message, &format!("{id}.{place}"), receipt, window).await {
+            Outcome::Done => {
+                done.add(receipt);
+                return None;
+            }
             Outcome::AsItIs => None,
             Outcome::After(duration) => Some(duration),
         };
@@ -117,15 +139,16 @@ impl Consumer {
         Some(failure)
     }
 
-    async fn advance(&self, message: &SqsMessage, id: &str, receipt: &str, window: Window) -> Outcome {
+    async fn advance(&self, message: &SqsMessage, name: &str, receipt: &str, window: Window) -> Outcome {
         let task = match Task::from_body(message.body.as_deref().unwrap_or_default()) {
             Ok(task) => task,
             Err(error) => {
-                tracing::error!(message.id = id, error = %error, "poison message, left for the dead-letter queue");
+                tracing::error!(message = name, error = %error, "poison message, left for the dead-letter queue");
                 return Outcome::After(AT_ONCE);
             }
         };
-        let delivery = self.engine.delivery(id, receive_count(message));
+        // The place tells a message from its duplicate in the same batch.
+        let delivery = self.engine.delivery(name, receive_count(message));
         let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };
         let advanced = AssertUnwindSafe(self.engine.take_up(&task, &delivery, window, &hold)).catch_unwind().await;
         let advanced = match advanced {
@@ -138,7 +161,7 @@ impl Consumer {
             Ok(Advance::Dead) => Outcome::After(AT_ONCE),
             Ok(Advance::Lost) => Outcome::AsItIs,
             Err(error) => {
-                tracing::error!(run.id = %task.run, attempt = delivery.attempt, error = %error, "run could not be advanced");
+                tracing::error!(run.id = %task.run, attempt = delivery.attempt, error = %chain(&error), "run could not be advanced");
                 // The lease may be ours still: no use to come back before it ends.
                 Outcome::AsItIs
             }
@@ -149,6 +172,20 @@ impl Consumer {
         tracing::error!(run.id = %task.run, attempt = delivery.attempt, "the worker panicked");
         let settled = AssertUnwindSafe(self.engine.panicked(task, delivery)).catch_unwind().await;
         settled.unwrap_or(Ok(Advance::Lost))
+    }
+}
+
+/// The receipts of the messages of a batch that are done while others are not.
+#[derive(Default)]
+struct Done(Mutex<Vec<String>>);
+
+impl Done {
+    fn add(&self, receipt: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(receipt.to_owned());
+    }
+
+    fn receipts(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

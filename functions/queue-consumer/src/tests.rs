@@ -1,7 +1,5 @@
 //! Batches over in-memory ports.
 
-use std::sync::Mutex;
-
 use shared::domain::clock::Clock;
 use shared::domain::run::{FailureCode, Run};
 use shared::domain::state::RunState;
@@ -125,4 +123,39 @@ async fn a_panic_costs_one_run_one_attempt_and_the_others_nothing() {
 async fn a_deadline_in_the_past_is_no_deadline() {
     let w = world(Arc::new(ScriptedModel::new([])));
     assert!(w.consumer.window(600_000).deadline > w.clock.now());
+}
+
+/// Answers at once to one run and after a long time to the other.
+struct SlowForOne {
+    clock: Arc<FixedClock>,
+}
+
+#[async_trait]
+impl Model for SlowForOne {
+    async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
+        if request.messages.iter().any(|message| message.content.as_deref() == Some("slow")) {
+            for _ in 0..6 {
+                self.clock.sleep(Duration::from_secs(3)).await;
+            }
+        }
+        ScriptedModel::new([]).ask(request).await
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_done_stays_hidden_until_its_batch_is() {
+    let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
+    let mut w = world(Arc::new(SlowForOne { clock: clock.clone() }));
+    w.consumer.engine.clock = clock.clone();
+    w.consumer.engine.limits.lease = Duration::from_secs(30);
+    // Each sleeper moves the one clock, so that time flies here.
+    w.consumer.engine.limits.model_timeout = Duration::from_secs(250);
+    let quick = w.accept().await;
+    let mut event = an_event(w.clock.now());
+    event.input.prompt = "slow".into();
+    let slow = Run { event: event.id, ..a_run(&"acme".parse().unwrap(), w.clock.now()) };
+    w.store.accept(&Acceptance { event, run: slow.clone() }).await.unwrap();
+    assert!(w.deliver(&[("quick", quick.task().to_body(), 1), ("slow", slow.task().to_body(), 1)]).await.is_empty());
+    let hidden = w.hidden.0.lock().unwrap();
+    assert!(hidden.iter().any(|(receipts, duration)| *receipts == ["receipt-quick"] && *duration == Duration::from_secs(35)), "{hidden:?}");
 }

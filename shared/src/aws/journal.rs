@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{Put, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update};
 use jiff::Timestamp;
 
-use super::items::{Item, Key, Table, event_item, event_of, n, run_item, run_of, s, step_item, turn_item};
+use super::items::{Item, Key, Table, conversation_of, event_item, event_of, n, run_item, run_of, s, step_item, turn_item};
 use super::unavailable;
 use crate::domain::clock::rfc3339_millis;
 use crate::domain::event::Event;
@@ -19,11 +19,14 @@ use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::domain::step::Step;
 use crate::domain::task::Task;
-use crate::domain::turn::Turn;
+use crate::domain::turn::{Conversation, Turn};
 use crate::engine::ports::{AcceptError, Acceptance, Claim, Claimed, Ending, Journal, JournalError, Lease, Refusal};
 
-/// A transaction that collided with another on the same item had no effect: it is tried again so often.
-const CONFLICT_TRIES: u32 = 5;
+/// A transaction that collided with another, or was throttled, had no effect, and the SDK does not look into its reasons: it is
+/// tried again so often, after a back-off that doubles from this.
+const TRIES: u32 = 6;
+const BACKOFF: Duration = Duration::from_millis(50);
+const PASSING: [&str; 3] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
 const IS_HELD: &str = "lease_no = :lease AND #state = :running";
 
 /// Why a transaction was not carried out.
@@ -73,11 +76,11 @@ impl Table {
             if let Some(index) = reasons.iter().position(|reason| reason.code() == Some("ConditionalCheckFailed")) {
                 return Err(Refused::Condition(index, reasons[index].item().cloned()));
             }
-            let has_collided = reasons.iter().any(|reason| reason.code() == Some("TransactionConflict"));
-            if !has_collided || attempt >= CONFLICT_TRIES {
+            let will_pass = reasons.iter().any(|reason| reason.code().is_some_and(|code| PASSING.contains(&code)));
+            if !will_pass || attempt >= TRIES {
                 return Err(unavailable(error).into());
             }
-            tokio::time::sleep(Duration::from_millis(50 * u64::from(attempt)).mul_f64(fastrand::f64())).await;
+            tokio::time::sleep(BACKOFF.saturating_mul(1 << attempt).mul_f64(fastrand::f64())).await;
         }
         unreachable!("the loop returns")
     }
@@ -130,9 +133,12 @@ impl Table {
 
     fn open_conversation(&self, run: &Run) -> Result<TransactWriteItem, JournalError> {
         let (fields, condition) = if run.has_history {
-            ("SET active_run = :run, updated_at = :now", "attribute_exists(pk) AND attribute_not_exists(active_run)")
+            (
+                "SET active_run = :run, last_run = :run, updated_at = :now",
+                "attribute_exists(pk) AND attribute_not_exists(active_run) AND last_run < :run",
+            )
         } else {
-            ("SET active_run = :run, updated_at = :now, created_at = :now, id = :id", "attribute_not_exists(pk)")
+            ("SET active_run = :run, last_run = :run, updated_at = :now, created_at = :now, id = :id", "attribute_not_exists(pk)")
         };
         let mut update = self
             .update(Key::conversation(&run.tenant, run.conversation))
@@ -169,6 +175,15 @@ impl Table {
     }
 }
 
+/// Why a conversation, as it stands, does not take the run.
+fn refused_by_conversation(item: Item, run: &Run) -> AcceptError {
+    match conversation_of(item) {
+        Ok(Conversation { active_run: None, last_run: Some(last), .. }) if last >= run.id => AcceptError::OutOfOrder { last },
+        Ok(_) => AcceptError::ConversationBusy,
+        Err(error) => AcceptError::Journal(error),
+    }
+}
+
 #[async_trait]
 impl Journal for Table {
     async fn accept(&self, acceptance: &Acceptance) -> Result<(), AcceptError> {
@@ -180,7 +195,7 @@ impl Journal for Table {
             self.put_new(turn_item(run, event)?)?,
         ];
         self.transact(writes).await.map_err(|refused| match refused {
-            Refused::Condition(0, Some(_)) => AcceptError::ConversationBusy,
+            Refused::Condition(0, Some(item)) => refused_by_conversation(item, run),
             Refused::Condition(0, None) => AcceptError::NoConversation,
             // Ids are random: this is our own write, seen twice.
             Refused::Condition(..) => AcceptError::Journal(JournalError::Lost),
@@ -293,6 +308,25 @@ impl Journal for Table {
 
     async fn release(&self, run: &Run) -> Result<(), JournalError> {
         self.transact(vec![self.put_held(run)?]).await.map_err(lost)
+    }
+
+    async fn reissue(&self, task: &Task, current: u64) -> Result<Option<u64>, JournalError> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(Key::run(&task.tenant, task.run).into_item()))
+            .update_expression("SET epoch = :next")
+            .condition_expression("epoch = :current AND #state = :queued")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":next", n(current + 1))
+            .expression_attribute_values(":current", n(current))
+            .expression_attribute_values(":queued", s(RunState::Queued.as_str()));
+        match update.send().await {
+            Ok(_) => Ok(Some(current + 1)),
+            Err(SdkError::ServiceError(e)) if e.err().is_conditional_check_failed_exception() => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
     }
 
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError> {

@@ -8,7 +8,8 @@ mod journal;
 mod queue;
 #[cfg(feature = "dynamodb")]
 mod records;
-#[cfg(all(test, feature = "dynamodb", feature = "sqs"))]
+#[cfg(test)]
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod tests;
 
 use std::time::Duration;

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, QueueAttributeName};
 use futures_util::future::join_all;
 
 use super::unavailable;
 use crate::domain::task::Task;
-use crate::engine::Hold;
 use crate::engine::ports::{JournalError, Queue};
 use crate::operate::{DeadLetterQueue, Move};
+use crate::telemetry::chain;
 
 /// SQS delays and hides messages for whole seconds, up to these.
 const LONGEST_DELAY: u64 = 900;
@@ -64,14 +64,8 @@ impl TaskQueue {
         match sent {
             Ok(done) if done.failed.is_empty() => {}
             Ok(done) => tracing::warn!(failed = done.failed.len(), "messages could not be hidden"),
-            Err(error) => tracing::warn!(error = %error.into_service_error(), "messages could not be hidden"),
+            Err(error) => tracing::warn!(error = %chain(&error), "messages could not be hidden"),
         }
-    }
-
-    /// The hold on one message.
-    #[must_use]
-    pub fn hold<'a>(&'a self, receipt: &'a str) -> MessageHold<'a> {
-        MessageHold { queue: self, receipt }
     }
 }
 
@@ -87,19 +81,6 @@ impl Queue for TaskQueue {
             .message_group_id(task.tenant.as_str())
             .delay_seconds(seconds(delay, LONGEST_DELAY));
         message.send().await.map(|_| ()).map_err(unavailable)
-    }
-}
-
-/// Keeps one message invisible while its run is worked on.
-pub struct MessageHold<'a> {
-    queue: &'a TaskQueue,
-    receipt: &'a str,
-}
-
-#[async_trait]
-impl Hold for MessageHold<'_> {
-    async fn extend(&self, duration: Duration) {
-        self.queue.hide(&[self.receipt.to_owned()], duration).await;
     }
 }
 
@@ -151,7 +132,9 @@ impl DeadLetterQueue for DeadLetters {
         match self.client.start_message_move_task().source_arn(&self.arn).send().await {
             Ok(started) => Ok(Move::Started { handle: started.task_handle.unwrap_or_default() }),
             // SQS allows one move per queue at a time and has no error code of its own for it.
-            Err(SdkError::ServiceError(e)) if e.err().to_string().contains("already a task running") => Ok(Move::AlreadyRunning),
+            Err(SdkError::ServiceError(e)) if e.err().message().is_some_and(|text| text.contains("already a task running")) => {
+                Ok(Move::AlreadyRunning)
+            }
             Err(error) => Err(unavailable(error)),
         }
     }
@@ -160,7 +143,9 @@ impl DeadLetterQueue for DeadLetters {
         let mut held = Vec::new();
         let mut found = false;
         for _ in 0..SEARCH_BATCHES {
-            let batch = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10).visibility_timeout(SEARCH_VISIBILITY);
+            // A wait makes SQS ask all its servers; without one it looks at a few and often finds nothing.
+            let batch = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10).wait_time_seconds(1);
+            let batch = batch.visibility_timeout(SEARCH_VISIBILITY);
             let messages = batch.send().await.map_err(unavailable)?.messages.unwrap_or_default();
             if messages.is_empty() {
                 break;

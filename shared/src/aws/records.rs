@@ -48,7 +48,8 @@ impl Table {
             let page = page.send().await.map_err(unavailable)?;
             items.extend(page.items.unwrap_or_default());
             start = page.last_evaluated_key;
-            if start.is_none() || limit.is_some_and(|limit| items.len() >= limit) {
+            // One page (1 MB) is what an answer can carry; without a limit it is the engine that reads, and needs all.
+            if start.is_none() || limit.is_some() {
                 break;
             }
         }
@@ -238,9 +239,10 @@ impl Records for Table {
     async fn requeue(&self, run: &Run) -> Result<Requeued, JournalError> {
         let put = self
             .put(run_item(run)?)
-            .condition_expression("#state = :dead AND epoch = :epoch AND lease_no = :lease")
+            .condition_expression("#state IN (:dead, :queued) AND epoch = :epoch AND lease_no = :lease")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":dead", s(RunState::Dead.as_str()))
+            .expression_attribute_values(":queued", s(RunState::Queued.as_str()))
             .expression_attribute_values(":epoch", n(run.epoch - 1))
             .expression_attribute_values(":lease", n(run.lease_no));
         let put = TransactWriteItem::builder().put(put.build().map_err(unavailable)?).build();

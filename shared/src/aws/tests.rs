@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::CancellationReason;
 use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, TransactionCanceledException};
+use aws_sdk_sqs::error::ErrorMetadata;
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_sdk_sqs::operation::start_message_move_task::StartMessageMoveTaskError;
 use aws_sdk_sqs::types::error::InvalidAddress;
@@ -12,11 +13,13 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use super::items::{Item, run_item};
 use super::*;
 use crate::domain::clock::{Clock, after};
+use crate::domain::id::{ConversationId, RunId};
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
+use crate::domain::turn::Conversation;
 use crate::engine::ports::{AcceptError, Acceptance, Claim, Journal, Lease, Queue, Refusal};
 use crate::fakes::{FixedClock, a_run, an_event};
-use crate::operate::{DeadLetterQueue, Records};
+use crate::operate::{DeadLetterQueue, Move, Records};
 
 fn clock() -> FixedClock {
     FixedClock::at("2026-01-02T03:04:05Z")
@@ -61,20 +64,33 @@ async fn a_collision_of_transactions_is_tried_again_and_not_for_ever() {
         .times(9)
         .build();
     assert!(matches!(table!(rule).release(&run()).await, Err(JournalError::Unavailable(_))));
-    assert_eq!(rule.num_calls(), 5);
+    assert_eq!(rule.num_calls(), 6);
+}
+
+/// How accepting ends when the conversation, as it stands, refuses.
+async fn accept_refused_by(stored: Option<Conversation>) -> AcceptError {
+    let acceptance = Acceptance { event: an_event(clock().now()), run: run() };
+    let rule = mock!(aws_sdk_dynamodb::Client::transact_write_items).then_error(move || {
+        let item = stored.as_ref().map(|conversation| serde_dynamo::to_item(conversation).unwrap());
+        cancelled(&[("ConditionalCheckFailed", item)])
+    });
+    table!(rule).accept(&acceptance).await.unwrap_err()
 }
 
 #[tokio::test]
-async fn accepting_is_one_call_and_tells_a_busy_conversation_from_none() {
+async fn accepting_is_one_call_and_its_refusals_are_told_apart() {
     let acceptance = Acceptance { event: an_event(clock().now()), run: run() };
     let rule = mock!(aws_sdk_dynamodb::Client::transact_write_items).then_output(|| TransactWriteItemsOutput::builder().build());
     table!(rule).accept(&acceptance).await.unwrap();
     assert_eq!(rule.num_calls(), 1);
-    let rule = mock!(aws_sdk_dynamodb::Client::transact_write_items).then_error(|| cancelled(&[("ConditionalCheckFailed", None)]));
-    assert!(matches!(table!(rule).accept(&acceptance).await, Err(AcceptError::NoConversation)));
-    let rule =
-        mock!(aws_sdk_dynamodb::Client::transact_write_items).then_error(|| cancelled(&[("ConditionalCheckFailed", Some(Item::new()))]));
-    assert!(matches!(table!(rule).accept(&acceptance).await, Err(AcceptError::ConversationBusy)));
+
+    let now = after(clock().now(), Duration::from_secs(1));
+    let last = RunId::new(now);
+    let free = Conversation { id: ConversationId::new(now), active_run: None, last_run: Some(last), created_at: now, updated_at: now };
+    let busy = Conversation { active_run: Some(last), ..free.clone() };
+    assert!(matches!(accept_refused_by(None).await, AcceptError::NoConversation));
+    assert!(matches!(accept_refused_by(Some(busy)).await, AcceptError::ConversationBusy));
+    assert!(matches!(accept_refused_by(Some(free)).await, AcceptError::OutOfOrder { last: found } if found == last));
 }
 
 async fn claim(stored: Option<Run>, attempt: u32) -> Claim {
@@ -145,4 +161,25 @@ async fn an_unknown_error_of_a_move_is_an_outage_and_not_a_move() {
         .then_error(|| StartMessageMoveTaskError::InvalidAddress(InvalidAddress::builder().message("no").build()));
     let queue = DeadLetters::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into(), "arn".into());
     assert!(matches!(queue.start_move().await, Err(JournalError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_second_move_while_one_runs_is_known_as_such() {
+    let rule = mock!(aws_sdk_sqs::Client::start_message_move_task).then_error(|| {
+        let text = "There is already a task running. Only one active task is allowed for a source queue arn at a given time.";
+        StartMessageMoveTaskError::generic(ErrorMetadata::builder().code("InvalidParameterValue").message(text).build())
+    });
+    let queue = DeadLetters::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into(), "arn".into());
+    assert_eq!(queue.start_move().await.unwrap(), Move::AlreadyRunning);
+}
+
+#[tokio::test]
+async fn a_throttled_transaction_is_tried_again() {
+    let rule = mock!(aws_sdk_dynamodb::Client::transact_write_items)
+        .sequence()
+        .error(|| cancelled(&[("ThrottlingError", None)]))
+        .error(|| cancelled(&[("None", None), ("ProvisionedThroughputExceeded", None)]))
+        .output(|| TransactWriteItemsOutput::builder().build())
+        .build();
+    table!(rule).release(&run()).await.unwrap();
 }

@@ -33,6 +33,13 @@ macro_rules! typed_id {
                 Self(ulid_at(now))
             }
 
+            /// A new id that sorts at `now`, or just above `last` where the clock that made that one was ahead.
+            #[must_use]
+            pub fn above(last: Self, now: Timestamp) -> Self {
+                let new = Self::new(now);
+                if new > last { new } else { Self(Ulid::from_parts(last.0.timestamp_ms() + 1, new.0.random())) }
+            }
+
             /// The smallest id of `at`'s millisecond: a bound for queries by time.
             #[must_use]
             pub fn lower_bound(at: Timestamp) -> Self {
@@ -171,6 +178,14 @@ mod tests {
         assert!(RunId::new(early).to_string() < RunId::new(late).to_string());
         assert!(RunId::lower_bound(late) > RunId::new(early));
         assert!(RunId::lower_bound(late) <= RunId::new(late));
+    }
+
+    #[test]
+    fn an_id_above_another_is_above_it_even_if_the_clock_went_back() {
+        let last = RunId::new(at("2026-01-02T03:04:05.678Z"));
+        for now in ["2026-01-02T03:04:05.678Z", "2026-01-02T03:04:04.000Z", "2026-01-02T03:04:06.000Z"] {
+            assert!(RunId::above(last, at(now)) > last, "{now}");
+        }
     }
 
     #[test]

@@ -79,3 +79,31 @@ impl Message {
         Self { name: Some(call.name.clone()), tool_call_id: Some(call.id.clone()), ..Self::text(Role::Tool, output) }
     }
 }
+
+/// How deep JSON of others may nest. The journal wraps it in a few levels of its own, and a reader gives up at 128.
+pub const DEEPEST_JSON: usize = 64;
+
+/// Whether `value` nests deeper than [`DEEPEST_JSON`].
+#[must_use]
+pub fn is_too_deep(value: &Value) -> bool {
+    fn exceeds(value: &Value, left: usize) -> bool {
+        match value {
+            Value::Array(items) => left == 0 || items.iter().any(|item| exceeds(item, left - 1)),
+            Value::Object(fields) => left == 0 || fields.values().any(|field| exceeds(field, left - 1)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+    exceeds(value, DEEPEST_JSON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_may_nest_so_deep_and_no_deeper() {
+        let nested = |depth: usize| (0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner]));
+        assert!(!is_too_deep(&nested(DEEPEST_JSON)));
+        assert!(is_too_deep(&nested(DEEPEST_JSON + 1)));
+    }
+}

@@ -94,6 +94,8 @@ pub enum FailureCode {
     ProviderRejected,
     /// The provider's answer could not be used: empty, cut off or garbled.
     InvalidAnswer,
+    /// The model's answer ended at its limit of tokens.
+    AnswerCutOff,
     /// A result is larger than the journal takes.
     ResultTooLarge,
     /// The agent's limit of steps was reached.
@@ -123,6 +125,7 @@ impl FailureCode {
             Self::ProviderAuth => "provider_auth",
             Self::ProviderRejected => "provider_rejected",
             Self::InvalidAnswer => "invalid_answer",
+            Self::AnswerCutOff => "answer_cut_off",
             Self::ResultTooLarge => "result_too_large",
             Self::StepLimit => "step_limit",
             Self::UnknownAgent => "unknown_agent",

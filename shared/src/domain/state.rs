@@ -37,7 +37,7 @@ pub enum Command {
     Die,
     /// Somebody asked for the end.
     Cancel,
-    /// An operator puts a dead run back.
+    /// An operator puts a dead run back, or sends a queued one again.
     Retry,
 }
 
@@ -53,7 +53,8 @@ impl RunState {
         use {Command as C, RunState as S};
         match (self, command) {
             (S::Queued | S::Running | S::Dead, C::Claim) => Some(S::Running),
-            (S::Running, C::Release) | (S::Dead, C::Retry) => Some(S::Queued),
+            // Queued, too: its message may have been lost between the record and the queue.
+            (S::Running, C::Release) | (S::Queued | S::Dead, C::Retry) => Some(S::Queued),
             (S::Running, C::Complete) => Some(S::Completed),
             (S::Running, C::Fail) => Some(S::Failed),
             (S::Running, C::Die) => Some(S::Dead),
@@ -61,7 +62,7 @@ impl RunState {
             (S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Claim)
             | (S::Queued | S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Release | C::Complete | C::Fail | C::Die)
             | (S::Completed | S::Failed | S::Dead | S::Cancelled, C::Cancel)
-            | (S::Queued | S::Running | S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Retry) => None,
+            | (S::Running | S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Retry) => None,
         }
     }
 

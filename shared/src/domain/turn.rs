@@ -30,6 +30,9 @@ pub struct Conversation {
     /// The run whose turn it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_run: Option<RunId>,
+    /// The latest run that was accepted: the next one's id must be above it, because turns sort by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<RunId>,
     /// When it began.
     #[serde(with = "rfc3339_millis")]
     pub created_at: Timestamp,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::ports::{ModelReply, ModelRequest};
 use super::{Engine, Hold, Stop, Window, check_answer};
 use crate::domain::agent::Agent;
-use crate::domain::clock::between;
+use crate::domain::clock::{after, between};
 use crate::domain::message::ToolCall;
 use crate::domain::run::{Failure, FailureCode, Run};
-use crate::domain::step::{ModelStep, ToolStep};
+use crate::domain::step::{LARGEST_STEP, ModelStep, ToolStep};
 use crate::domain::transcript::Transcript;
 
 /// Tries of one model call within one invocation: enough to outlive a hiccup, few enough that a real outage goes to the
@@ -72,7 +72,7 @@ impl Engine {
         window: Window,
         hold: &dyn Hold,
     ) -> Result<ModelStep, Stop> {
-        let request = ModelRequest {
+        let mut request = ModelRequest {
             messages: transcript.messages(),
             tools: self.tools.specs(agent.tools),
             key: format!("{}:{}", run.id, transcript.steps() + 1),
@@ -104,11 +104,16 @@ impl Engine {
                 CallError::Terminal { code, message } => return Err(Stop::Terminal(self.failure(run, code, message))),
                 CallError::Retryable { code, message, retry_after } => (code, message, retry_after),
             };
+            if code == FailureCode::InvalidAnswer {
+                // A provider that honours the key would give the same useless answer again.
+                request.key.push('\'');
+            }
             let failure = self.failure(run, code, message);
             tracing::warn!(run.id = %run.id, step = transcript.steps() + 1, code = code.as_str(), "model call failed");
             failures.push(failure.clone());
             let pause = retry_after.unwrap_or_else(|| jittered(BACKOFF, failures.len()));
-            let has_time = self.time_for_call(window, self.limits.model_timeout).is_some_and(|(left, _)| left > pause);
+            let least = if window.cut_calls { SHORTEST_CALL } else { self.limits.model_timeout };
+            let has_time = between(after(self.clock.now(), pause), window.deadline) >= least;
             if failures.len() >= TRIES as usize || pause > LONGEST_PAUSE || !has_time {
                 return Err(Stop::Attempt(failure, retry_after));
             }
@@ -132,9 +137,12 @@ impl Engine {
         // A tool is never cut at the deadline: its effect may have happened.
         let window = Window { cut_calls: false, ..window };
         let (timeout, _) = self.time_for_call(window, tool.timeout()).ok_or(Stop::Deadline)?;
-        let key = format!("{}:{}", run.id, run.steps + 1);
+        let key = format!("{}:{}", run.id, run.steps + 1); // the step that this will be
         let result = self.under_lease(run, hold, timeout, tool.call(&call.arguments, &key)).await?;
         let (output, is_error) = match result {
+            Some(Ok(output)) if output.len() > LARGEST_STEP / 2 => {
+                (format!("error: the result has {} bytes; at most {} can be kept", output.len(), LARGEST_STEP / 2), true)
+            }
             Some(Ok(output)) => (output, false),
             Some(Err(message)) => (format!("error: {message}"), true),
             None if tool.is_idempotent() => (format!("error: no result within {} s", timeout.as_secs()), true),

@@ -3,25 +3,48 @@
 use std::time::Duration;
 
 use super::calls::jittered;
+use super::lease::lease_end;
 use super::ports::{Ending, JournalError};
-use super::{Advance, Carrier, Engine, Stop};
+use super::{Advance, Carrier, Engine, Limits, Stop};
+use crate::domain::clock::after;
 use crate::domain::run::{Failure, FailureCode, Run};
 use crate::domain::state::{Command, RunState};
 use crate::domain::step::Step;
+use crate::telemetry::chain;
 
 /// The first back-off of an attempt; doubled per attempt, drawn with full jitter.
 const BACKOFF: Duration = Duration::from_secs(2);
-/// The longest: five attempts of a real outage spread over minutes, and SQS takes up to 15.
+/// The longest: the attempts of a real outage spread over minutes, and SQS takes up to 15.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// Between two tries of a write.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Writes the last step and the end of the run in one transaction.
     pub(super) async fn complete(&self, run: &mut Run, step: Option<Step>, answer: String) -> Result<String, Stop> {
         let mut ended = self.ended(run, Command::Complete);
         ended.steps = step.as_ref().map_or(run.steps, |step| step.index);
-        self.journal.end(&ended, Ending { step: step.as_ref(), response: Some(&answer) }).await?;
+        let ending = Ending { step: step.as_ref(), response: Some(&answer) };
+        self.insist(run, || self.journal.end(&ended, ending)).await?;
         *run = ended;
         Ok(answer)
+    }
+
+    /// Writes what was paid for as long as the lease holds. A write that had an effect after all is refused as lost the second
+    /// time: then the journal has the step, and whoever takes the run up next goes on behind it.
+    pub(super) async fn insist<W>(&self, run: &Run, write: impl Fn() -> W) -> Result<(), Stop>
+    where
+        W: Future<Output = Result<(), JournalError>>,
+    {
+        loop {
+            match write().await {
+                Err(JournalError::Unavailable(cause)) if after(self.clock.now(), Limits::LEASE_MARGIN) < lease_end(run) => {
+                    tracing::warn!(run.id = %run.id, error = %chain(cause.as_ref()), "a step could not be written, trying again");
+                    self.clock.sleep(PAUSE).await;
+                }
+                other => return other.map_err(Stop::from),
+            }
+        }
     }
 
     /// Decides what becomes of a run whose pass stopped early.

@@ -10,6 +10,7 @@ use super::ports::JournalError;
 use super::{Engine, Hold, Limits, Stop};
 use crate::domain::clock::{after, between};
 use crate::domain::run::Run;
+use crate::telemetry::chain;
 
 impl Engine {
     /// Runs `call`, which takes at most `timeout`, only while the lease outlives it; `None` when the time-out came first.
@@ -20,11 +21,11 @@ impl Engine {
         timeout: Duration,
         call: impl Future<Output = T>,
     ) -> Result<Option<T>, Stop> {
-        let begun = self.clock.now();
-        let end = after(begun, timeout);
-        if between(begun, lease_end(run)) < timeout + Limits::LEASE_MARGIN {
+        if between(self.clock.now(), lease_end(run)) < timeout + Limits::LEASE_MARGIN {
             self.renew(run, hold).await?;
         }
+        // Not before the renewal: its time is not the call's.
+        let end = after(self.clock.now(), timeout);
         let mut call = pin!(call);
         loop {
             let now = self.clock.now();
@@ -51,7 +52,7 @@ impl Engine {
     async fn renew_in_flight(&self, run: &mut Run, hold: &dyn Hold) -> Result<(), Stop> {
         match self.renew(run, hold).await {
             Err(Stop::Journal(JournalError::Unavailable(cause))) if self.clock.now() < lease_end(run) => {
-                tracing::warn!(run.id = %run.id, error = %cause, "lease renewal failed, trying again");
+                tracing::warn!(run.id = %run.id, error = %chain(cause.as_ref()), "lease renewal failed, trying again");
                 Ok(())
             }
             other => other,
@@ -59,6 +60,6 @@ impl Engine {
     }
 }
 
-fn lease_end(run: &Run) -> Timestamp {
+pub(super) fn lease_end(run: &Run) -> Timestamp {
     Timestamp::from_millisecond(run.lease_until_ms).unwrap_or(Timestamp::MIN)
 }

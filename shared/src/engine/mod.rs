@@ -197,13 +197,21 @@ impl Engine {
     /// A message whose run could not be claimed.
     async fn refused(&self, task: &Task, attempt: u32, refusal: Refusal, now: Timestamp) -> Result<Advance, JournalError> {
         Ok(match refusal {
-            Refusal::Missing => Advance::Stale,
+            Refusal::Missing => {
+                tracing::warn!(run.id = %task.run, epoch = task.epoch, "no such run: its message is dropped");
+                Advance::Stale
+            }
             // A hand-over that was recorded but not sent leaves a queued run whose old message comes back: it stands in.
             Refusal::Stale { current, state: RunState::Queued } if attempt > 1 => {
-                self.queue.send(&Task { epoch: current, ..task.clone() }, Duration::ZERO).await?;
+                // Under a new epoch: should the other message exist after all, it means nothing any more.
+                let Some(epoch) = self.journal.reissue(task, current).await? else { return Ok(Advance::Stale) };
+                self.queue.send(&Task { epoch, ..task.clone() }, Duration::ZERO).await?;
                 Advance::HandedOver
             }
-            Refusal::Stale { .. } => Advance::Stale,
+            Refusal::Stale { current, .. } => {
+                tracing::info!(run.id = %task.run, epoch = task.epoch, current, "message of an older epoch dropped");
+                Advance::Stale
+            }
             // On its way to the dead-letter queue, which takes as many deliveries as the queue's policy says.
             Refusal::Ended(RunState::Dead) => Advance::Dead,
             Refusal::Ended(state) => Advance::Ended { state, response: None },
@@ -251,17 +259,17 @@ impl Engine {
                 Next::Tool(call) => StepBody::Tool(self.call_tool(run, agent, call, window, hold).await?),
             };
             let step = Step { index: transcript.steps() + 1, started_at, ended_at: self.clock.now(), body };
+            run.usage += step.body.usage();
             if step.size() > LARGEST_STEP {
                 let message = format!("the result of step {} has {} bytes; the journal takes {LARGEST_STEP}", step.index, step.size());
                 return Err(Stop::Terminal(self.failure(run, FailureCode::ResultTooLarge, message)));
             }
             transcript.record(&step);
-            run.usage += step.body.usage();
             match transcript.next() {
                 Next::Ended(answer) => return self.complete(run, Some(step), answer).await,
                 Next::Model | Next::Tool(_) => {
                     run.updated_at = step.ended_at;
-                    self.journal.append(run, &step).await?;
+                    self.insist(run, || self.journal.append(run, &step)).await?;
                     run.steps = step.index;
                 }
             }
@@ -307,7 +315,11 @@ impl Engine {
 pub(crate) fn check_answer(finish: FinishReason, content: Option<&str>, calls: usize) -> Result<(), CallError> {
     let said = content.is_some_and(|text| !text.trim().is_empty());
     match finish {
-        FinishReason::Length => Err(CallError::garbled("the model ran into its token limit before it had said all")),
+        // Another try would pay the same tokens to stop at the same place.
+        FinishReason::Length => Err(CallError::Terminal {
+            code: FailureCode::AnswerCutOff,
+            message: "the model ran into its token limit before it had said all".into(),
+        }),
         FinishReason::ContentFilter => Err(CallError::rejected("the provider filtered the answer")),
         FinishReason::Stop | FinishReason::ToolCalls if said || calls > 0 => Ok(()),
         FinishReason::Stop | FinishReason::ToolCalls => Err(CallError::garbled("the model answered with neither text nor tool calls")),

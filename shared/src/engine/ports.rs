@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::CallError;
 use crate::domain::event::Event;
-use crate::domain::id::{EventId, TenantId};
+use crate::domain::id::{EventId, RunId, TenantId};
 use crate::domain::message::Message;
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
@@ -32,7 +32,7 @@ pub enum JournalError {
 /// A claim that a worker makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The worker: unique per sandbox, so that a claim repeated by the transport finds itself.
+    /// The worker: unique per delivery, so that a claim repeated by the transport finds itself, and nobody else does.
     pub owner: String,
     /// The worker's time.
     pub now: Timestamp,
@@ -95,8 +95,8 @@ impl Refusal {
             RunState::Queued => None,
             RunState::Running if is_mine || !run.is_leased(lease.now) => None,
             RunState::Running => Some(Self::Leased { until: Timestamp::from_millisecond(run.lease_until_ms).unwrap_or(lease.until) }),
-            // A redriven message is new to the queue; one that was delivered before is on its way to the dead letters.
-            RunState::Dead if lease.attempt <= 1 => None,
+            // A redriven message is new to the queue; one that has more deliveries than the run had is on its way to the dead letters.
+            RunState::Dead if lease.attempt <= 1 || lease.attempt < run.attempts => None,
             RunState::Dead | RunState::Waiting | RunState::Completed | RunState::Failed | RunState::Cancelled => {
                 Some(Self::Ended(run.state))
             }
@@ -108,7 +108,8 @@ impl Claimed {
     /// The record as the claim leaves it.
     #[must_use]
     pub fn from(mut run: Run, lease: &Lease) -> Self {
-        let was_abandoned = run.state == RunState::Running && run.lease_owner.as_deref() != Some(lease.owner.as_str());
+        // Also when the owner is the same: a claim that the transport repeats finds itself, and must not forget who was before.
+        let was_abandoned = run.state == RunState::Running;
         run.state = RunState::Running;
         run.lease_no += 1;
         run.lease_owner = Some(lease.owner.clone());
@@ -138,13 +139,19 @@ pub enum AcceptError {
     /// A run of the conversation is active.
     #[error("the conversation is busy")]
     ConversationBusy,
-    /// The store could not be reached.
+    /// The run's id sorts before the conversation's latest: two clocks differ. An id above `last` will do.
+    #[error("the run is out of order")]
+    OutOfOrder {
+        /// The conversation's latest run.
+        last: RunId,
+    },
+    /// The store could not be reached. What became of the write is unknown.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
 /// How a worker's part of a run ends.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Ending<'a> {
     /// The last step, when it is what ends the run: written in the same transaction.
     pub step: Option<&'a Step>,
@@ -172,6 +179,8 @@ pub trait Journal: Send + Sync {
     async fn end(&self, run: &Run, ending: Ending<'_>) -> Result<(), JournalError>;
     /// Gives the lease back: writes `run` as `queued`, with the epoch that it now has.
     async fn release(&self, run: &Run) -> Result<(), JournalError>;
+    /// Raises the epoch of a run that is queued at epoch `current`, for a new message; `None` when it is not any more.
+    async fn reissue(&self, task: &Task, current: u64) -> Result<Option<u64>, JournalError>;
     /// Extends the lease.
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError>;
 }

@@ -152,7 +152,7 @@ async fn a_message_of_an_older_epoch_is_dropped_unless_the_new_one_was_never_sen
     assert!(w.engine.take_up(&old, &w.engine.delivery("m", 1), window, &w.hold).await.is_err(), "the message must come back");
     *w.queue.is_down.lock().unwrap() = false;
     assert_eq!(w.engine.take_up(&old, &w.engine.delivery("m", 2), window, &w.hold).await.unwrap(), Advance::HandedOver);
-    assert_eq!(w.queue.take()[0].0.epoch, 2);
+    assert_eq!(w.queue.take()[0].0.epoch, 3, "should the other message exist after all, it means nothing any more");
     assert_eq!(w.engine.take_up(&old, &w.engine.delivery("m", 1), window, &w.hold).await.unwrap(), Advance::Stale);
 }
 
@@ -193,4 +193,33 @@ async fn an_answer_too_large_for_the_journal_fails_by_name_and_is_never_cut() {
     assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Failed, response: None });
     assert_eq!(w.stored().error().unwrap().code, "result_too_large");
     assert_eq!(w.model.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_paid_answer_is_written_as_long_as_the_lease_holds() {
+    let w = world([]).await;
+    let task = w.run.task();
+    let delivery = w.engine.delivery("m", 1);
+    let lease = Lease { owner: delivery.owner, now: w.clock.now(), until: after(w.clock.now(), w.engine.limits.lease), attempt: 1 };
+    let Claim::Taken(claimed) = w.store.claim(&task, &lease).await.unwrap() else { panic!("refused") };
+    w.store.set_down(true);
+    let tries = std::cell::Cell::new(0);
+    let write = || {
+        tries.set(tries.get() + 1);
+        if tries.get() == 3 {
+            w.store.set_down(false);
+        }
+        w.store.release(&claimed.run)
+    };
+    assert!(w.engine.insist(&claimed.run, write).await.is_ok());
+    assert_eq!(tries.get(), 3);
+    w.store.set_down(true);
+    assert!(matches!(w.engine.insist(&claimed.run, || w.store.release(&claimed.run)).await, Err(Stop::Journal(_))), "not for ever");
+}
+
+#[tokio::test]
+async fn a_redriven_message_whose_first_delivery_came_to_nothing_still_wakes_its_run() {
+    let w = world([]).await;
+    w.store.put(Run { state: RunState::Dead, attempts: 3, ..w.stored() });
+    assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Completed, .. }));
 }

@@ -137,14 +137,17 @@ impl Journal for MemoryStore {
             return Err(AcceptError::NoConversation);
         }
         let now = run.created_at;
-        let entry = tables
-            .conversations
-            .entry(key)
-            .or_insert_with(|| (Conversation { id: run.conversation, active_run: None, created_at: now, updated_at: now }, Vec::new()));
+        let entry = tables.conversations.entry(key).or_insert_with(|| {
+            (Conversation { id: run.conversation, active_run: None, last_run: None, created_at: now, updated_at: now }, Vec::new())
+        });
         if entry.0.active_run.is_some() {
             return Err(AcceptError::ConversationBusy);
         }
+        if let Some(last) = entry.0.last_run.filter(|last| *last >= run.id) {
+            return Err(AcceptError::OutOfOrder { last });
+        }
         entry.0.active_run = Some(run.id);
+        entry.0.last_run = Some(run.id);
         entry.1.push(Turn { run_id: run.id, messages: event.input.as_messages(), response: None, created_at: now });
         tables.writes += 1;
         tables.events.insert(event.id, event.clone());
@@ -212,6 +215,16 @@ impl Journal for MemoryStore {
     async fn release(&self, run: &Run) -> Result<(), JournalError> {
         *locked(&self.0).held(run)? = run.clone();
         Ok(())
+    }
+
+    async fn reissue(&self, task: &Task, current: u64) -> Result<Option<u64>, JournalError> {
+        let mut tables = locked(&self.0);
+        tables.check()?;
+        let run = tables.runs.get_mut(&task.run).filter(|run| run.state == RunState::Queued && run.epoch == current);
+        Ok(run.map(|run| {
+            run.epoch += 1;
+            run.epoch
+        }))
     }
 
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError> {
@@ -288,7 +301,7 @@ impl Records for MemoryStore {
     async fn requeue(&self, run: &Run) -> Result<Requeued, JournalError> {
         let mut tables = locked(&self.0);
         tables.check()?;
-        if tables.runs.get(&run.id).is_none_or(|stored| stored.state != RunState::Dead || stored.epoch + 1 != run.epoch) {
+        if tables.runs.get(&run.id).is_none_or(|stored| stored.state.after(Command::Retry).is_none() || stored.epoch + 1 != run.epoch) {
             return Err(JournalError::Lost);
         }
         if !tables.take_conversation(run) {

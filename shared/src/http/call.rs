@@ -23,6 +23,8 @@ pub struct Call {
     pub request_id: String,
     /// The body, decoded.
     pub body: Vec<u8>,
+    /// What the address has before the route: the stage, or the base path of a custom domain.
+    base: String,
     parameters: HashMap<String, String>,
     query: HashMap<String, String>,
     identity: Identity,
@@ -34,6 +36,8 @@ struct Identity {
     tenant: Option<String>,
     name: Option<String>,
     account: Option<String>,
+    /// Whether the caller is the account that owns the API, and no authorizer says that it stands for a tenant.
+    is_owner: bool,
 }
 
 impl From<Request> for Call {
@@ -47,15 +51,19 @@ impl From<Request> for Call {
                 tenant: claim("tenant"),
                 name: claim("principalId").or_else(|| context.identity.user_arn.clone()),
                 account: context.identity.account_id.clone(),
+                is_owner: claim("tenant").is_none() && context.account_id.is_some() && context.identity.account_id == context.account_id,
             };
         }
         let pairs =
             |map: lambda_http::aws_lambda_events::query_map::QueryMap| map.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let parameters = pairs(request.path_parameters());
+        let base = base_path(&request, &route, &parameters).unwrap_or_default();
         Self {
             method: request.method().to_string(),
             route,
             request_id: request_id.or_else(|| Some(request.lambda_context_ref()?.request_id.clone())).unwrap_or_default(),
-            parameters: pairs(request.path_parameters()),
+            base,
+            parameters,
             query: pairs(request.query_string_parameters()),
             identity,
             body: match request.into_body() {
@@ -68,6 +76,12 @@ impl From<Request> for Call {
 }
 
 impl Call {
+    /// The address of `path` of this API, as the caller reaches it.
+    #[must_use]
+    pub fn address(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// Who calls. With [`ApiAuth::Iam`] a request that nobody has authorized is refused, even if the gateway let it through.
     ///
     /// # Errors
@@ -83,6 +97,19 @@ impl Call {
             }
         };
         Ok(Principal { tenant: TenantId::from_str(tenant).map_err(|_| unknown())?, name })
+    }
+
+    /// Refuses callers who may not act on all tenants at once.
+    ///
+    /// # Errors
+    /// 403 for everybody but the account that owns the API.
+    pub fn only_operator(&self, auth: ApiAuth) -> Result<(), Problem> {
+        match auth {
+            ApiAuth::Iam if !self.identity.is_owner => {
+                Err(Problem::forbidden("this acts on all tenants; only the account that owns the API may"))
+            }
+            ApiAuth::Iam | ApiAuth::None => Ok(()),
+        }
     }
 
     /// The id in the path.
@@ -104,5 +131,38 @@ impl Call {
     #[must_use]
     pub fn unknown_route(&self) -> Problem {
         Problem::not_found("route", "there is no such route; GET /openapi.json lists them")
+    }
+}
+
+/// What stands before the route in the address that the caller used. API Gateway tells it only where it has a domain.
+fn base_path(request: &Request, route: &str, parameters: &HashMap<String, String>) -> Option<String> {
+    let RequestContext::ApiGatewayV1(context) = request.request_context_ref()? else { return None };
+    context.domain_name.as_ref()?;
+    let route = parameters.iter().fold(route.to_owned(), |route, (name, value)| route.replace(&format!("{{{name}}}"), value));
+    context.path.as_ref()?.strip_suffix(&route).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
+
+    use super::*;
+
+    #[test]
+    fn an_address_has_the_stage_where_the_caller_used_one() {
+        for (domain, path, address) in [
+            (Some("abc.execute-api.eu-central-1.amazonaws.com"), "/live/v1/agent", "/live/v1/runs/x"),
+            (Some("api.example.com"), "/v1/agent", "/v1/runs/x"),
+            (Some("api.example.com"), "/agents/v1/agent", "/agents/v1/runs/x"),
+            (None, "/live/v1/agent", "/v1/runs/x"),
+        ] {
+            let mut context = ApiGatewayProxyRequestContext::default();
+            context.resource_path = Some("/v1/agent".into());
+            context.path = Some(path.into());
+            context.domain_name = domain.map(str::to_owned);
+            let mut request = Request::new(Body::Empty);
+            request.extensions_mut().insert(RequestContext::ApiGatewayV1(context));
+            assert_eq!(Call::from(request).address("/v1/runs/x"), address);
+        }
     }
 }

@@ -27,7 +27,7 @@ pub fn json_body<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
             let message = if inner.is_data() { inner.to_string() } else { "has the wrong type".to_owned() };
             let path = error.path().to_string();
             let field = named_in(&message).filter(|_| path == ".").map_or(path, str::to_owned);
-            Problem::invalid(&field, without_position(&message))
+            Problem::invalid(&printable(&field), without_position(&message))
         } else {
             Problem::malformed(format!("the body is not JSON: {}", without_echo(inner)))
         }
@@ -46,6 +46,11 @@ fn without_position(message: &str) -> String {
     // Texts longer than this quote the caller's own value back.
     let message = message.split(" at line ").next().unwrap_or(message);
     message.chars().take(200).collect()
+}
+
+/// A name may be the caller's own text, so only as much as a name can be.
+fn printable(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 fn without_echo(error: &serde_json::Error) -> String {
@@ -96,11 +101,7 @@ impl<'a> Query<'a> {
     pub fn finish(self) -> Result<(), Problem> {
         let mut names: Vec<_> = self.left.into_keys().collect();
         names.sort_unstable();
-        // The caller's own text, so only as much as a name can be.
-        names.first().map_or(Ok(()), |name| {
-            let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-            Err(Problem::invalid(&name, "is not a parameter of this route"))
-        })
+        names.first().map_or(Ok(()), |name| Err(Problem::invalid(&printable(name), "is not a parameter of this route")))
     }
 }
 

@@ -7,6 +7,7 @@ use lambda_http::http::{HeaderName, StatusCode, header};
 use serde_json::json;
 
 use crate::engine::ports::JournalError;
+use crate::telemetry::chain;
 
 /// An answer that tells of a problem. It has no `Display`: what is inside was logged where it was found.
 #[derive(Debug)]
@@ -133,16 +134,4 @@ impl Problem {
         }
         (self.status, headers, body.to_string())
     }
-}
-
-/// The causes of an error, outermost first.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

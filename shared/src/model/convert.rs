@@ -4,7 +4,7 @@ use genai::chat::{
     ChatMessage, ChatRequest, ChatResponse, ContentPart, MessageContent, StopReason, Tool, ToolCall as ProviderCall, ToolResponse,
 };
 
-use crate::domain::message::{Message, Role, ToolCall};
+use crate::domain::message::{Message, Role, ToolCall, is_too_deep};
 use crate::domain::step::{FinishReason, Usage};
 use crate::engine::CallError;
 use crate::engine::ports::{ModelReply, ModelRequest};
@@ -72,6 +72,9 @@ pub(super) fn reply(response: ChatResponse, provider: &str) -> Result<ModelReply
     };
     if tool_calls.iter().any(|call| call.id.is_empty() || call.name.is_empty()) {
         return Err(CallError::garbled("the model sent a tool call without an id or a name"));
+    }
+    if tool_calls.iter().any(|call| is_too_deep(&call.arguments)) {
+        return Err(CallError::garbled("the model sent tool arguments that nest too deep"));
     }
     let message = Message { content, tool_calls, ..Message::assistant("") };
     Ok(ModelReply { provider: provider.to_owned(), model, message, finish_reason, usage })

@@ -1,0 +1,247 @@
+//! Every answer that the document promises is really given, by a situation that leads to it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use shared::config::ApiAuth;
+use shared::domain::clock::Clock;
+use shared::domain::message::Message;
+use shared::domain::run::{FailureCode, Run};
+use shared::domain::state::RunState;
+use shared::domain::step::{FinishReason, Usage};
+use shared::engine::CallError;
+use shared::engine::ports::{Model, ModelReply, ModelRequest};
+use shared::fakes::{FixedClock, MemoryStore, Scripted};
+use shared::operate::{self, Range, Records};
+
+use crate::document::DOCUMENT;
+use crate::requests::{Caller, OWNER, ask, get, post};
+use crate::world::{Answer, World, scripted, world};
+
+const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
+const NO_CONVERSATION: &str = "conv_01KAM3Q5T0V5E8R2D7C4B9A1XG";
+
+#[tokio::test]
+async fn every_answer_that_the_document_promises_is_given() {
+    let mut given = BTreeSet::new();
+    for answers in [starts().await, reads().await, commands().await, dead_letters().await, probes().await, refusals().await] {
+        given.extend(answers.into_iter().map(|answer| (answer.operation, answer.status)));
+    }
+    // The other direction, that nothing else is answered, is checked at every call of every test.
+    assert_eq!(given, DOCUMENT.promised(), "left: given, right: promised");
+}
+
+async fn starts() -> Vec<Answer> {
+    let mut answers = vec![world().call(ask(&json!({"prompt": "why?"}))).await];
+    answers.push(world().call(ask(&json!({"prompt": "why?", "background": true}))).await);
+    answers.push(world().call(ask(&json!({"prompt": "x".repeat(100_001)}))).await);
+    answers.push(world().call(ask(&json!({"prompt": "why?", "conversation_id": NO_CONVERSATION}))).await);
+    let busy = world();
+    let first = busy.call(ask(&json!({"prompt": "why?", "background": true}))).await;
+    answers.push(busy.call(ask(&json!({"prompt": "and?", "conversation_id": first.text("/conversation_id")}))).await);
+    answers.push(scripted([Scripted::Fails(CallError::rejected("no"))]).call(ask(&json!({"prompt": "why?"}))).await);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 202, 413, 404, 409, 502]);
+    answers
+}
+
+async fn reads() -> Vec<Answer> {
+    let world = world();
+    let asked = world.call(ask(&json!({"prompt": "why?", "metadata": {"ticket": "A-17"}}))).await;
+    let (run, conversation) = (asked.text("/run_id"), asked.text("/conversation_id"));
+    let shown = world.call(get("/v1/runs/{id}").id(run)).await;
+    assert_eq!((shown.text("/response"), shown.text("/prompt"), shown.text("/metadata/ticket")), ("done", "why?", "A-17"));
+    let steps = world.call(get("/v1/runs/{id}/steps").id(run)).await;
+    assert_eq!(steps.body["steps"], asked.body["steps"]);
+    let turns = world.call(get("/v1/conversations/{id}").id(conversation)).await;
+    assert_eq!((turns.text("/turns/0/run_id"), turns.text("/turns/0/response")), (run, "done"));
+    let list = world.call(get("/v1/runs").query("status", "completed").query("limit", "1")).await;
+    assert_eq!(list.text("/runs/0/run_id"), run);
+    let mut answers = vec![shown, steps, turns, list];
+    for route in ["/v1/runs/{id}", "/v1/runs/{id}/steps"] {
+        answers.push(world.call(get(route).id(NO_RUN)).await);
+    }
+    answers.push(world.call(get("/v1/conversations/{id}").id(NO_CONVERSATION)).await);
+    answers.push(world.call(get("/openapi.json")).await);
+    answers
+}
+
+async fn commands() -> Vec<Answer> {
+    let world = world();
+    let started = world.call(ask(&json!({"prompt": "why?", "background": true}))).await;
+    let cancel = |id: &str| post("/v1/runs/{id}/cancel").id(id);
+    let cancelled = world.call(cancel(started.text("/run_id"))).await;
+    assert_eq!((cancelled.status, cancelled.text("/status"), cancelled.text("/error/code")), (200, "cancelled", "cancel_requested"));
+    let again = world.call(cancel(started.text("/run_id"))).await;
+    assert_eq!(again.status, 200);
+    let ended = world.run_of("acme", RunState::Completed);
+    let too_late = world.call(cancel(&ended.id.to_string())).await;
+    assert_eq!((too_late.status, too_late.text("/code"), too_late.text("/run_id")), (409, "already_ended", &*ended.id.to_string()));
+    vec![cancelled, again, too_late, world.call(cancel(NO_RUN)).await]
+}
+
+async fn dead_letters() -> Vec<Answer> {
+    let world = world();
+    let dead = world.run_of("acme", RunState::Dead);
+    let list = world.call(get("/v1/dlq")).await;
+    assert_eq!((&list.body["count"], list.text("/entries/0/run_id")), (&json!(1), &*dead.id.to_string()));
+    assert_eq!(list.text("/entries/0/error/code"), FailureCode::ProviderUnavailable.as_str());
+    let retry = |id: &str| post("/v1/dlq/{id}/retry").id(id);
+    let retried = world.call(retry(&dead.id.to_string())).await;
+    assert_eq!((retried.status, &retried.body["epoch"]), (202, &json!(2)));
+    assert_eq!(world.queue.take().first().map(|(task, _)| (task.run, task.epoch)), Some((dead.id, 2)));
+    // Queued: its message may have been lost, so it is sent again under a new epoch.
+    let again = world.call(retry(&dead.id.to_string())).await;
+    assert_eq!((again.status, &again.body["epoch"]), (202, &json!(3)));
+    let ended = world.call(retry(&world.run_of("acme", RunState::Completed).id.to_string())).await;
+    assert_eq!((ended.status, ended.text("/code")), (409, "not_dead"));
+    let unknown = world.call(retry(NO_RUN)).await;
+    let all = world.call(post("/v1/dlq/retry-all").from(OWNER)).await;
+    assert_eq!(all.text("/status"), "started");
+    vec![list, retried, again, ended, unknown, all]
+}
+
+async fn probes() -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for route in ["/health", "/healthz", "/api/production/ready"] {
+        // Nobody signs a probe of a load balancer.
+        answers.push(world().call(get(route).from(Caller::Nobody)).await);
+    }
+    answers.push(world().unwell().call(get("/api/production/ready")).await);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 200, 503]);
+    answers
+}
+
+/// What every route but the probes refuses alike.
+async fn refusals() -> Vec<Answer> {
+    let mut answers = vec![world().call(post("/v1/agent")).await];
+    for operation in DOCUMENT.operations() {
+        let request = if operation.method == "GET" { get(operation.path) } else { post(operation.path) };
+        let good_id = if operation.path.contains("conversations") { NO_CONVERSATION } else { NO_RUN };
+        let body = r#"{"prompt": "why?"}"#;
+        let answered = DOCUMENT.promised();
+        if answered.contains(&(operation.id().to_owned(), 403)) {
+            answers.push(world().call(request.clone().id(good_id).body(body).from(Caller::Nobody)).await);
+        }
+        if answered.contains(&(operation.id().to_owned(), 503)) && operation.id() != "ready" {
+            let world = world();
+            world.store.set_down(true);
+            *world.queue.is_down.lock().unwrap() = true;
+            answers.push(world.call(request.clone().id(good_id).body(body).from(OWNER)).await);
+        }
+        if operation.path.contains("{id}") {
+            answers.push(world().call(request.id("no id")).await);
+        } else if answered.contains(&(operation.id().to_owned(), 400)) && operation.method == "GET" {
+            answers.push(world().call(request.query("limit", "0")).await);
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_run_that_takes_longer_than_the_request_is_handed_over() {
+    let world = scripted([Scripted::Hangs]);
+    let answer = world.call(ask(&json!({"prompt": "think long"}))).await;
+    assert_eq!((answer.status, answer.text("/status"), &answer.body["response"]), (202, "queued", &json!(null)));
+    let run = answer.text("/run_id").parse().unwrap();
+    assert_eq!(world.queue.take().iter().map(|(task, _)| task.run).collect::<Vec<_>>(), [run]);
+    assert_eq!(world.store.get(run).unwrap().state, RunState::Queued);
+}
+
+#[tokio::test]
+async fn a_failing_model_is_never_a_200_without_an_answer() {
+    let outage = || Scripted::Fails(CallError::retryable(FailureCode::ProviderUnavailable, "the provider does not answer", None));
+    for (script, code) in [
+        (vec![outage(), outage(), outage()], "provider_unavailable"),
+        (vec![Scripted::SaysNothing, Scripted::SaysNothing, Scripted::SaysNothing], "invalid_answer"),
+    ] {
+        let world = scripted(script);
+        let answer = world.call(ask(&json!({"prompt": "why?"}))).await;
+        assert_eq!((answer.status, answer.text("/error/code"), &answer.body["response"]), (202, code, &json!(null)));
+        assert_eq!(world.queue.take().len(), 1, "the run goes on without its caller");
+    }
+    let rejected = scripted([Scripted::Fails(CallError::rejected("the provider filtered the answer"))]);
+    let answer = rejected.call(ask(&json!({"prompt": "why?"}))).await;
+    assert_eq!((answer.status, answer.text("/code")), (502, "provider_rejected"));
+    let shown = rejected.call(get("/v1/runs/{id}").id(answer.text("/run_id"))).await;
+    assert_eq!((shown.text("/status"), shown.text("/error/code"), &shown.body["response"]), ("failed", "provider_rejected", &json!(null)));
+    let endless = scripted(vec![Scripted::Calls(vec!["clock"]); 20]);
+    let answer = endless.call(ask(&json!({"prompt": "why?"}))).await;
+    assert_eq!((answer.status, answer.text("/code")), (502, "step_limit"));
+}
+
+#[tokio::test]
+async fn a_tool_call_and_a_second_turn_are_shown_as_promised() {
+    let world = scripted([Scripted::Calls(vec!["clock", "nonsense"]), Scripted::Says("noon".into())]);
+    let first = world.call(ask(&json!({"prompt": "when?"}))).await;
+    assert_eq!((first.status, first.text("/response"), first.body["steps"].as_array().unwrap().len()), (200, "noon", 4));
+    assert_eq!(first.body["steps"][2]["is_error"], true, "a tool that does not exist is data for the model");
+    // Turns sort by the time of their runs.
+    world.clock.advance(Duration::from_secs(1));
+    let second = world.call(ask(&json!({"prompt": "sure?", "conversation_id": first.text("/conversation_id")}))).await;
+    assert_eq!((second.status, second.text("/conversation_id")), (200, first.text("/conversation_id")));
+    let turns = world.call(get("/v1/conversations/{id}").id(first.text("/conversation_id")).query("limit", "1")).await;
+    assert_eq!(turns.text("/next_cursor"), first.text("/run_id"));
+    let rest = world.call(get("/v1/conversations/{id}").id(first.text("/conversation_id")).query("cursor", first.text("/run_id"))).await;
+    assert_eq!(rest.text("/turns/0/run_id"), second.text("/run_id"));
+    let steps = world.call(get("/v1/runs/{id}/steps").id(first.text("/run_id")).query("limit", "3")).await;
+    let rest = get("/v1/runs/{id}/steps").id(first.text("/run_id")).query("cursor", steps.text("/next_cursor"));
+    assert_eq!(world.call(rest).await.body["steps"][0]["index"], 4);
+}
+
+/// A model during whose answer the run is ended by somebody else.
+struct Interrupted(Arc<MemoryStore>, RunState);
+
+#[async_trait]
+impl Model for Interrupted {
+    async fn ask(&self, _request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
+        let tenant = "acme".parse().unwrap();
+        let clock = FixedClock::at("2026-01-02T03:04:05Z");
+        let id = self.0.ids(&tenant, None, Range::default(), 1).await.unwrap()[0];
+        if self.1 == RunState::Cancelled {
+            operate::cancel(self.0.as_ref(), &clock, &tenant, id, "somebody").await.unwrap();
+        } else {
+            self.0.put(Run { state: self.1, ended_at: Some(clock.now()), ..self.0.get(id).unwrap() });
+        }
+        let (message, usage) = (Message::assistant("too late"), Usage::default());
+        Ok(ModelReply { provider: "p".into(), model: "m".into(), message, finish_reason: FinishReason::Stop, usage })
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_somebody_else_ends_while_its_caller_waits_is_answered_by_its_state() {
+    for (state, status, code) in [
+        (RunState::Cancelled, 409, Some("cancelled")),
+        // Another worker has the answer: its address tells.
+        (RunState::Completed, 202, None),
+        (RunState::Failed, 502, Some("run_failed")),
+        (RunState::Dead, 502, Some("run_failed")),
+    ] {
+        let store = Arc::new(MemoryStore::default());
+        let world = World::build(store.clone(), Arc::new(Interrupted(store, state)), ApiAuth::Iam);
+        let answer = world.call(ask(&json!({"prompt": "why?"}))).await;
+        assert_eq!((answer.status, answer.body["code"].as_str()), (status, code), "{state:?}");
+        assert!(!answer.body.to_string().contains("too late"), "{state:?}: an answer that is not in the journal");
+        let shown = world.call(get("/v1/runs/{id}").id(answer.text("/run_id"))).await;
+        assert_eq!((shown.text("/status"), &shown.body["response"], &shown.body["steps"]), (state.as_str(), &json!(null), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn a_busy_conversation_refuses_a_run_and_a_retry() {
+    let world = world();
+    let first = world.call(ask(&json!({"prompt": "why?", "background": true}))).await;
+    let answer = world.call(ask(&json!({"prompt": "and?", "conversation_id": first.text("/conversation_id")}))).await;
+    assert_eq!(
+        (answer.text("/code"), answer.text("/field"), &answer.body["retry_after"]),
+        ("conversation_busy", "conversation_id", &json!(2))
+    );
+    let mut dead = world.run_of("acme", RunState::Dead);
+    dead.conversation = first.text("/conversation_id").parse().unwrap();
+    world.store.put(dead.clone());
+    let answer = world.call(post("/v1/dlq/{id}/retry").id(dead.id.to_string())).await;
+    assert_eq!((answer.status, answer.text("/code")), (409, "conversation_busy"));
+    assert_eq!(world.queue.take().len(), 1, "only the first run is on the queue");
+}

@@ -1,0 +1,117 @@
+//! The document holds together by itself: references, operations, schemas, examples, words.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use shared::domain::run::FailureCode;
+use shared::domain::state::RunState;
+
+use crate::document::DOCUMENT;
+
+/// Every object in the document, depth first, with where it is.
+fn objects<'a>(at: &str, value: &'a Value, visit: &mut impl FnMut(&str, &'a Value)) {
+    match value {
+        Value::Object(fields) => {
+            visit(at, value);
+            for (name, field) in fields {
+                objects(&format!("{at}/{}", name.replace('/', "~1")), field, visit);
+            }
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(i, item)| objects(&format!("{at}/{i}"), item, visit)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_every_component_is_referred_to() {
+    let mut referred = BTreeSet::from(["#/components/securitySchemes/sigv4".to_owned()]);
+    objects("#", &DOCUMENT.0, &mut |_, object| {
+        if object["$ref"].is_string() {
+            DOCUMENT.resolve(object);
+            referred.insert(object["$ref"].as_str().unwrap().to_owned());
+        }
+    });
+    for (kind, components) in DOCUMENT.0["components"].as_object().unwrap() {
+        for name in components.as_object().unwrap().keys() {
+            let reference = format!("#/components/{kind}/{name}");
+            assert!(referred.contains(&reference), "nothing refers to {reference}");
+        }
+    }
+}
+
+#[test]
+fn every_operation_says_what_a_client_needs() {
+    let mut ids = BTreeSet::new();
+    let tags: Vec<_> = DOCUMENT.0["tags"].as_array().unwrap().iter().map(|tag| &tag["name"]).collect();
+    for operation in DOCUMENT.operations() {
+        let (name, body) = (format!("{} {}", operation.method, operation.path), operation.body);
+        assert!(ids.insert(operation.id().to_owned()), "{name}: operationId is taken");
+        assert!(!body["summary"].as_str().unwrap().is_empty(), "{name}");
+        assert!(body["tags"].as_array().unwrap().iter().all(|tag| tags.contains(&tag)), "{name}");
+        let in_path: Vec<_> = operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+        let parameters = body["parameters"].as_array().into_iter().flatten().map(|parameter| DOCUMENT.resolve(parameter));
+        let declared: Vec<_> = parameters.filter(|it| it["in"] == "path" && it["required"] == true).collect();
+        assert_eq!(declared.iter().map(|it| it["name"].as_str().unwrap()).collect::<Vec<_>>(), in_path, "{name}");
+        let responses = body["responses"].as_object().unwrap();
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{name} promises no success");
+        for (status, response) in responses {
+            let response = DOCUMENT.resolve(response);
+            assert!(response["description"].is_string() && response["headers"]["x-request-id"].is_object(), "{name} {status}");
+            // A probe that fails says so in its own words.
+            let is_problem = !status.starts_with('2') && (operation.id(), status.as_str()) != ("ready", "503");
+            let kind = if is_problem { "application/problem+json" } else { "application/json" };
+            assert!(response["content"][kind]["schema"].is_object(), "{name} {status}: {kind}");
+        }
+    }
+}
+
+#[test]
+fn every_schema_compiles_and_every_example_fits_its_schema() {
+    for (name, schema) in DOCUMENT.0["components"]["schemas"].as_object().unwrap() {
+        let meta = jsonschema::draft202012::meta::validate(schema);
+        assert!(meta.is_ok(), "{name}: {}", meta.unwrap_err());
+        DOCUMENT.validator(schema);
+    }
+    let mut seen = 0;
+    objects("#", &DOCUMENT.0, &mut |at, object| {
+        let examples = object["examples"].as_object().into_iter().flat_map(|named| named.values().map(|example| &example["value"]));
+        for example in examples.chain(object.get("example")).filter(|_| object["schema"].is_object()) {
+            let errors: Vec<_> = DOCUMENT.validator(&object["schema"]).iter_errors(example).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{at}: {errors:#?}");
+            seen += 1;
+        }
+    });
+    assert!(seen > 20, "only {seen} examples were looked at");
+}
+
+#[test]
+fn the_words_and_the_version_are_those_of_the_code() {
+    let words = |schema: &str| DOCUMENT.0.pointer(&format!("/components/schemas/{schema}/enum")).cloned();
+    assert_eq!(DOCUMENT.0["info"]["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(words("RunStatus"), Some(json!(RunState::ALL.map(RunState::as_str))));
+    assert_eq!(words("Failure/properties/code"), Some(json!(failure_codes().map(FailureCode::as_str))));
+}
+
+/// All of them: a new one does not compile here before it is in the list, and fails above before it is in the document.
+fn failure_codes() -> [FailureCode; 15] {
+    use FailureCode as F;
+    let after = |code| match code {
+        F::ProviderTimeout => Some(F::ProviderRateLimited),
+        F::ProviderRateLimited => Some(F::ProviderUnavailable),
+        F::ProviderUnavailable => Some(F::ProviderAuth),
+        F::ProviderAuth => Some(F::ProviderRejected),
+        F::ProviderRejected => Some(F::InvalidAnswer),
+        F::InvalidAnswer => Some(F::AnswerCutOff),
+        F::AnswerCutOff => Some(F::ResultTooLarge),
+        F::ResultTooLarge => Some(F::StepLimit),
+        F::StepLimit => Some(F::UnknownAgent),
+        F::UnknownAgent => Some(F::UncertainToolCall),
+        F::UncertainToolCall => Some(F::QueueUnavailable),
+        F::QueueUnavailable => Some(F::NoTime),
+        F::NoTime => Some(F::WorkerPanicked),
+        F::WorkerPanicked => Some(F::CancelRequested),
+        F::CancelRequested => None,
+    };
+    let codes: Vec<_> = std::iter::successors(Some(F::ProviderTimeout), |code| after(*code)).collect();
+    codes.try_into().expect("fifteen codes")
+}

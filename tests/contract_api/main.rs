@@ -1,0 +1,27 @@
+//! What `openapi.json` promises: held against the template, against itself, and against what the functions answer in process
+//! to API Gateway's events. Every call made through [`world::World`] is checked against the document, whatever it tests.
+
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
+mod callers;
+#[cfg(test)]
+mod document;
+#[cfg(test)]
+mod document_tests;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod refused_bodies;
+#[cfg(test)]
+mod refused_parameters;
+#[cfg(test)]
+mod requests;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+#[path = "../contract/template_document.rs"]
+#[expect(dead_code, reason = "the other contract tests read more of the template")]
+mod template_document;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,118 @@
+//! Requests as API Gateway hands them to a function, built on a recorded event.
+
+use lambda_http::Request;
+use serde_json::{Map, Value, json};
+
+/// A request in the making.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: &'static str,
+    pub(crate) route: String,
+    id: Option<String>,
+    query: Vec<(String, String)>,
+    body: Value,
+    is_base64: bool,
+    caller: Caller,
+}
+
+/// Whom API Gateway says that a request comes from.
+#[derive(Clone, Copy)]
+pub(crate) enum Caller {
+    /// It does not say.
+    Nobody,
+    /// An authorizer of the operator's own: tenant, principal.
+    Authorized(&'static str, &'static str),
+    /// A signature: account, ARN.
+    Signed(&'static str, &'static str),
+}
+
+/// The account that owns the API.
+const OWNER_ACCOUNT: &str = "123456789012";
+/// Who operates it.
+pub(crate) const OWNER: Caller = Caller::Signed(OWNER_ACCOUNT, "arn:aws:iam::123456789012:user/ops");
+/// Who calls unless a test says otherwise.
+pub(crate) const ANA: Caller = Caller::Authorized("acme", "ana");
+
+/// The id of every request.
+pub(crate) const REQUEST_ID: &str = "7f3c1a52-8f0e-4c55-9b1d-2f6a0d9c4e11";
+
+pub(crate) fn get(route: &str) -> Asked {
+    asked("GET", route)
+}
+
+pub(crate) fn post(route: &str) -> Asked {
+    asked("POST", route)
+}
+
+/// `POST /v1/agent` with that body.
+pub(crate) fn ask(body: &Value) -> Asked {
+    post("/v1/agent").body(body.to_string())
+}
+
+pub(crate) fn asked(method: &'static str, route: &str) -> Asked {
+    Asked { method, route: route.to_owned(), id: None, query: Vec::new(), body: Value::Null, is_base64: false, caller: ANA }
+}
+
+impl Asked {
+    pub(crate) fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    pub(crate) fn query(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<String>) -> Self {
+        self.body = Value::String(body.into());
+        self
+    }
+
+    /// A body that is no text, already in base 64.
+    pub(crate) fn base64(mut self, body: &str) -> Self {
+        self.is_base64 = true;
+        self.body(body)
+    }
+
+    pub(crate) fn from(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+
+    /// The event, as `lambda_http` reads it off the wire.
+    pub(crate) fn into_request(self) -> Request {
+        let mut event: Value = serde_json::from_str(include_str!("../fixtures/events/agent-api/ask.json")).expect("a fixture is JSON");
+        let path = self.route.replace("{id}", self.id.as_deref().unwrap_or_default());
+        event["resource"] = json!(self.route);
+        event["path"] = json!(path);
+        event["httpMethod"] = json!(self.method);
+        event["pathParameters"] = self.id.map_or(Value::Null, |id| json!({ "id": id }));
+        if !self.query.is_empty() {
+            let mut all: Map<String, Value> = Map::new();
+            for (name, value) in &self.query {
+                let values = all.entry(name.as_str()).or_insert_with(|| json!([]));
+                values.as_array_mut().expect("an array").push(json!(value));
+            }
+            event["queryStringParameters"] = self.query.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            event["multiValueQueryStringParameters"] = Value::Object(all);
+        }
+        event["body"] = self.body;
+        event["isBase64Encoded"] = json!(self.is_base64);
+        let context = &mut event["requestContext"];
+        context["accountId"] = json!(OWNER_ACCOUNT);
+        context["resourcePath"] = json!(self.route);
+        context["path"] = json!(format!("/live{path}"));
+        context["httpMethod"] = json!(self.method);
+        context["requestId"] = json!(REQUEST_ID);
+        match self.caller {
+            Caller::Nobody => {}
+            Caller::Authorized(tenant, principal) => context["authorizer"] = json!({"tenant": tenant, "principalId": principal}),
+            Caller::Signed(account, arn) => {
+                context["identity"]["accountId"] = json!(account);
+                context["identity"]["userArn"] = json!(arn);
+            }
+        }
+        lambda_http::request::from_str(&event.to_string()).expect("an event of API Gateway")
+    }
+}

@@ -1,0 +1,168 @@
+//! The three functions of the API in process, over in-memory ports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_api::AgentApi;
+use async_trait::async_trait;
+use dlq_redrive::DlqApi;
+use health::{Check, Checks, HealthApi};
+use lambda_http::Body;
+use lambda_http::http::HeaderMap;
+use serde_json::Value;
+use shared::config::ApiAuth;
+use shared::domain::clock::Clock;
+use shared::domain::id::TenantId;
+use shared::domain::run::{Failure, FailureCode, Run};
+use shared::domain::state::RunState;
+use shared::engine::ports::Model;
+use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+use shared::http::{Api, respond};
+use shared::intake::Intake;
+use shared::operate::Redrive;
+
+use crate::document::DOCUMENT;
+use crate::requests::{Asked, REQUEST_ID};
+
+/// The functions and what they work on.
+pub(crate) struct World {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) queue: Arc<MemoryQueue>,
+    pub(crate) clock: Arc<FixedClock>,
+    agent: AgentApi,
+    dlq: DlqApi,
+    health: HealthApi,
+}
+
+/// What a function answered, already found to be as the document promises.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) operation: String,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The text at a JSON pointer.
+    pub(crate) fn text(&self, pointer: &str) -> &str {
+        self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {pointer}: {:#}", self.body))
+    }
+}
+
+/// Dependencies that all answer, or of which the queue does not.
+struct Probed {
+    is_well: bool,
+}
+
+#[async_trait]
+impl Checks for Probed {
+    fn environment(&self) -> Check {
+        Ok(())
+    }
+    async fn llm(&self) -> Check {
+        Ok(())
+    }
+    async fn table(&self) -> Check {
+        Ok(())
+    }
+    async fn queue(&self) -> Check {
+        if self.is_well { Ok(()) } else { Err("the tasks queue does not answer".into()) }
+    }
+}
+
+/// A world whose model says `done`.
+pub(crate) fn world() -> World {
+    world_with(ScriptedModel::default())
+}
+
+/// A world whose model does what the script says.
+pub(crate) fn scripted(script: impl IntoIterator<Item = Scripted>) -> World {
+    world_with(ScriptedModel::new(script))
+}
+
+pub(crate) fn world_with(model: impl Model + 'static) -> World {
+    World::build(Arc::new(MemoryStore::default()), Arc::new(model), ApiAuth::Iam)
+}
+
+impl World {
+    pub(crate) fn build(store: Arc<MemoryStore>, model: Arc<dyn Model>, auth: ApiAuth) -> Self {
+        let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(FixedClock::at("2026-01-02T03:04:05Z")));
+        let engine = engine(store.clone(), queue.clone(), model, clock.clone());
+        // Shorter than the engine's model calls (20 s), so that one call that hangs is cut and handed over.
+        let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(10) };
+        let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock: clock.clone() };
+        Self {
+            agent: AgentApi { intake, records: store.clone(), clock: clock.clone(), auth },
+            dlq: DlqApi { redrive, auth },
+            health: HealthApi::with(Arc::new(Probed { is_well: true }), clock.clone()),
+            store,
+            queue,
+            clock,
+        }
+    }
+
+    /// With probes that fail.
+    pub(crate) fn unwell(self) -> Self {
+        Self { health: HealthApi::with(Arc::new(Probed { is_well: false }), self.clock.clone()), ..self }
+    }
+
+    /// The function that `template.yaml` gives a route to: see the test of the routes.
+    pub(crate) fn function(&self, folder: &str) -> &dyn Api {
+        match folder {
+            "agent-api" => &self.agent,
+            "dlq-redrive" => &self.dlq,
+            "health" => &self.health,
+            other => panic!("no function of the API is in functions/{other}"),
+        }
+    }
+
+    /// Answers a request, and fails if the answer is not one that the document promises.
+    pub(crate) async fn call(&self, asked: Asked) -> Answer {
+        let operation = DOCUMENT.operation(asked.method, &asked.route);
+        let folder = match asked.route.split('/').nth(1) {
+            Some("health" | "healthz" | "api") => "health",
+            _ if asked.route.starts_with("/v1/dlq") => "dlq-redrive",
+            _ => "agent-api",
+        };
+        let response = respond(self.function(folder), asked.into_request()).await;
+        let (parts, body) = response.into_parts();
+        let Body::Text(text) = body else { panic!("no text") };
+        let body: Value = serde_json::from_str(&text).expect("every answer is JSON");
+        let status = parts.status.as_u16();
+        DOCUMENT.check(&operation, status, &parts.headers, &body);
+        assert_eq!(parts.headers["x-request-id"], REQUEST_ID);
+        if status >= 400 && body.get("type").is_some() {
+            assert_eq!((&body["status"], &body["request_id"]), (&status.into(), &REQUEST_ID.into()));
+            let header = parts.headers.get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+            assert_eq!(header, body.get("retry_after").map(ToString::to_string), "the header and the body say the same");
+        }
+        if let Some(location) = parts.headers.get("location") {
+            // The fixtures have the domain and the stage that API Gateway gives.
+            assert_eq!(location.to_str().unwrap(), format!("/live/v1/runs/{}", body["run_id"].as_str().unwrap()));
+        }
+        Answer { operation: operation.id().to_owned(), status, headers: parts.headers, body }
+    }
+
+    /// A run of that tenant in that state, which failed once if it ended badly.
+    pub(crate) fn run_of(&self, tenant: &str, state: RunState) -> Run {
+        let tenant: TenantId = tenant.parse().expect("a tenant");
+        let now = self.clock.now();
+        let event = an_event(now);
+        let mut run = Run { state, event: event.id, ..a_run(&tenant, now) };
+        if matches!(state, RunState::Dead | RunState::Failed) {
+            run.attempts = 3;
+            run.note(Failure::new(FailureCode::ProviderUnavailable, "the provider does not answer", now, 3));
+        }
+        run.ended_at = state.has_ended().then_some(now);
+        self.store.put_event(event);
+        self.store.put(run.clone());
+        run
+    }
+
+    /// Fails unless nothing was recorded, written or sent.
+    pub(crate) fn assert_untouched(&self, what: &str) {
+        assert_eq!((self.store.len(), self.store.writes()), (0, 0), "{what} left something in the store");
+        assert!(self.queue.take().is_empty(), "{what} left something on the queue");
+    }
+}

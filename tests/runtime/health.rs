@@ -1,0 +1,77 @@
+//! The probes, with dependencies that are not there or do not answer.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::runtime_api::{Mute, closed};
+
+use crate::function::{Function, get};
+
+/// Status and body of the function's next answer.
+#[track_caller]
+fn answer(function: &Function, route: &str) -> (u64, Value) {
+    let _ = function.api.must_hear("next");
+    function.api.invoke(get(route));
+    let said = function.api.must_hear("response");
+    let response: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let body =
+        response["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_else(|| panic!("no JSON in {response}"));
+    (response["statusCode"].as_u64().unwrap_or_default(), body)
+}
+
+#[test]
+fn liveness_answers_without_a_single_connection() {
+    let (aws, model) = (Mute::start(), Mute::start());
+    let (endpoint, base_url) = (format!("http://{}", aws.address), format!("http://{}/v1/", model.address));
+    let function = Function::start("health", &[("AWS_ENDPOINT_URL", Some(&endpoint)), ("MODEL_BASE_URL", Some(&base_url))]);
+    for _ in 0..3 {
+        assert_eq!(answer(&function, "/health"), (200, json!({"status": "healthy"})));
+        assert_eq!(answer(&function, "/healthz"), (200, json!({"status": "ok"})));
+    }
+    assert_eq!((aws.connections(), model.connections()), (0, 0));
+}
+
+#[test]
+fn liveness_needs_neither_region_nor_credentials_nor_configuration() {
+    let missing = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "TABLE_NAME", "TASK_QUEUE_URL", "DLQ_URL", "MODEL"];
+    let function = Function::start("health", &missing.map(|variable| (variable, None)));
+    assert_eq!(answer(&function, "/health"), (200, json!({"status": "healthy"})));
+}
+
+#[test]
+fn readiness_says_within_two_seconds_which_dependency_hangs() {
+    let (aws, model) = (Mute::start(), Mute::start());
+    let (endpoint, base_url) = (format!("http://{}", aws.address), format!("http://{}/v1/", model.address));
+    let function = Function::start("health", &[("AWS_ENDPOINT_URL", Some(&endpoint)), ("MODEL_BASE_URL", Some(&base_url))]);
+    // The second one finds the clients built and may not be slower for it.
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let (status, ready) = answer(&function, "/api/production/ready");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!((status, &ready["ready"]), (503, &json!(false)), "{ready}");
+        assert_eq!(ready["checks"], json!({"llm": true, "environment": true, "dependencies": false, "queue": false}));
+        assert_eq!((&ready["queueHealth"]["status"], &ready["queueHealth"]["durable"]), (&json!("fail"), &json!(true)), "{ready}");
+        let problems = ready["problems"].to_string();
+        assert!(problems.contains("dependencies: ") && problems.contains("queue: "), "{ready}");
+    }
+    assert!(aws.connections() > 0);
+    // Liveness does not suffer from it.
+    assert_eq!(answer(&function, "/health").0, 200);
+}
+
+#[test]
+fn readiness_says_that_nothing_is_reachable() {
+    let base_url = format!("http://{}/v1/", closed());
+    let function = Function::start("health", &[("MODEL_BASE_URL", Some(&base_url))]);
+    let (status, ready) = answer(&function, "/api/production/ready");
+    assert_eq!((status, &ready["checks"]), (503, &json!({"llm": false, "environment": true, "dependencies": false, "queue": false})));
+    assert!(ready["problems"].to_string().contains("llm: "), "{ready}");
+}
+
+#[test]
+fn readiness_says_that_a_variable_is_missing() {
+    let function = Function::start("health", &[("TABLE_NAME", None)]);
+    let (status, ready) = answer(&function, "/api/production/ready");
+    assert_eq!((status, &ready["checks"]["environment"]), (503, &json!(false)), "{ready}");
+    assert!(ready["problems"].to_string().contains("TABLE_NAME"), "{ready}");
+}

@@ -1,0 +1,66 @@
+//! The emulator's request log: which AWS calls a run has cost.
+
+use serde_json::Value;
+
+use crate::Stack;
+use crate::client::{list, number, text};
+
+/// Operations that change the table.
+const WRITES: [&str; 5] = ["PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchWriteItem"];
+
+/// One AWS call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The service's signing name.
+    pub service: String,
+    /// The operation.
+    pub operation: String,
+    /// The function that made it; empty for everybody else.
+    pub function: String,
+    /// The HTTP status: a failed condition is 400.
+    pub status: u64,
+    /// The first 32 KB of the request.
+    pub body: String,
+}
+
+impl Call {
+    /// Whether it would change the table.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        self.service == "dynamodb" && WRITES.contains(&self.operation.as_str())
+    }
+
+    fn of(entry: &Value) -> Self {
+        let agent = text(entry, "user_agent");
+        let function = agent.split("app/").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        Self {
+            service: text(entry, "service"),
+            operation: text(entry, "operation"),
+            function: function.to_owned(),
+            status: number(entry, "status"),
+            body: text(entry, "body"),
+        }
+    }
+}
+
+impl Stack {
+    /// Where the log stands: the `since` for what comes next.
+    #[track_caller]
+    #[must_use]
+    pub fn log_position(&self) -> u64 {
+        // Nothing contains this, so that only the position is sent.
+        number(&self.emulator.get("/__reprise/requests?contains=no-such-request").must(200), "next")
+    }
+
+    /// The calls since a position whose body or path contains `part`.
+    ///
+    /// # Panics
+    /// When the log has forgotten some of them.
+    #[track_caller]
+    #[must_use]
+    pub fn calls(&self, part: &str, since: u64) -> Vec<Call> {
+        let page = self.emulator.get(&format!("/__reprise/requests?contains={part}&since={since}")).must(200);
+        assert_eq!(number(&page, "dropped"), 0, "the request log is too short for this test");
+        list(&page, "requests").iter().map(Call::of).collect()
+    }
+}

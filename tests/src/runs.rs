@@ -1,0 +1,61 @@
+//! What tests do with runs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::Stack;
+use crate::client::{Answer, list, text};
+use crate::wait_for;
+
+/// A killed worker's run waits for the end of its lease (16 s) and of its message's invisibility (21 s) before it goes on.
+pub const LONG: Duration = Duration::from_secs(90);
+
+impl Stack {
+    /// `POST /v1/agent`.
+    #[track_caller]
+    pub fn ask(&self, body: &Value) -> Answer {
+        self.api.post("/v1/agent", body)
+    }
+
+    /// Accepts a background run; its id.
+    #[track_caller]
+    pub fn start(&self, prompt: &str) -> String {
+        text(&self.ask(&json!({"prompt": prompt, "background": true})).must(202), "run_id")
+    }
+
+    /// `GET /v1/runs/{id}`.
+    #[track_caller]
+    #[must_use]
+    pub fn run(&self, id: &str) -> Value {
+        self.api.get(&format!("/v1/runs/{id}")).must(200)
+    }
+
+    /// `GET /v1/runs/{id}/steps`, the first 100.
+    #[track_caller]
+    #[must_use]
+    pub fn steps(&self, id: &str) -> Vec<Value> {
+        list(&self.api.get(&format!("/v1/runs/{id}/steps?limit=100")).must(200), "steps").to_vec()
+    }
+
+    /// The run, once its status is `status`.
+    #[track_caller]
+    pub fn wait_until(&self, id: &str, status: &str) -> Value {
+        wait_for(&format!("{id} to be {status}"), LONG, || {
+            let run = self.run(id);
+            if run["status"] == status { Ok(run) } else { Err(run) }
+        })
+    }
+
+    /// The record itself, with the worker that holds it.
+    #[track_caller]
+    #[must_use]
+    pub fn lease_owner(&self, id: &str) -> Option<String> {
+        let headers = |operation| [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", operation)];
+        let tables = self.emulator.send("POST", "/", &headers("DynamoDB_20120810.ListTables"), b"{}".to_vec()).must(200);
+        let table = list(&tables, "TableNames").first().and_then(Value::as_str).unwrap_or_default();
+        let key = json!({"TableName": table, "Key": {"pk": {"S": format!("local#run#{id}")}, "sk": {"S": "run"}}});
+        let item = self.emulator.send("POST", "/", &headers("DynamoDB_20120810.GetItem"), key.to_string().into_bytes()).must(200);
+        item["Item"]["lease_owner"]["S"].as_str().map(str::to_owned)
+    }
+}
