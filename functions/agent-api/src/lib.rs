@@ -1,4 +1,4 @@
-//! What the agent API does with a call: [`requests`] reads what is asked, [`views`] writes what is answered.
+//! What the agent API does with a call: `requests` reads what is asked, `views` writes what is answered.
 
 mod requests;
 mod views;

@@ -1,6 +1,6 @@
 //! How one run advances: claim, call, journal, again. The heart of Reprise.
 //!
-//! [`ports`] is what it needs of the world, [`lease`] keeps its right to work, [`calls`] makes the calls, and this file is
+//! [`ports`] is what it needs of the world, `lease` keeps its right to work, `calls` makes the calls, and this file is
 //! the loop. Invariants that live here: a step is finished only when it is in the journal; a call starts only while the
 //! lease outlives its time-out; a worker that lost its lease stops and writes nothing.
 
@@ -33,7 +33,7 @@ use ports::{Claim, Journal, JournalError, Lease, Model, Queue, Refusal};
 pub struct Limits {
     /// How long a claim or a renewal holds.
     pub lease: Duration,
-    /// How long one model call may take; less than the lease, see [`Limits::lease_margin`].
+    /// How long one model call may take; less than the lease, see [`Limits::LEASE_MARGIN`].
     pub model_timeout: Duration,
     /// Deliveries of one message that may fail without progress before the run is dead.
     pub max_attempts: u32,

@@ -1,6 +1,6 @@
 //! What people ask of runs: list, cancel, retry. Reads are strongly consistent, but for the order of lists.
 //!
-//! This file is what it takes of the world; [`list`], [`cancel`] and [`Redrive`] are what it does with it.
+//! This file is what it takes of the world; [`list()`], [`cancel()`] and [`Redrive`] are what it does with it.
 
 mod cancel;
 mod list;
