@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use shared::aws::TaskQueue;
 use shared::config::{ConfigError, Environment, ModelConfig, read_limits, variables};
 use shared::domain::clock::after;
+use shared::domain::failure::FailureCode;
 use shared::domain::task::Task;
+use shared::engine::ports::JournalError;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
 use shared::telemetry::chain;
 
@@ -152,8 +154,15 @@ impl Consumer {
         let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };
         let advanced = AssertUnwindSafe(self.engine.take_up(&task, &delivery, window, &hold)).catch_unwind().await;
         let advanced = match advanced {
+            // After its last delivery the message becomes a dead letter: not for a run that has ended, nor without a word on record.
+            Ok(Ok(Advance::Lost) | Err(_)) if delivery.attempt >= self.engine.limits.max_attempts => {
+                self.settle_unsettled(&task, &delivery, FailureCode::JournalUnavailable).await
+            }
             Ok(advanced) => advanced,
-            Err(_) => self.after_panic(&task, &delivery).await,
+            Err(_) => {
+                tracing::error!(run.id = %task.run, attempt = delivery.attempt, "the worker panicked");
+                self.settle_unsettled(&task, &delivery, FailureCode::WorkerPanicked).await
+            }
         };
         match advanced {
             Ok(Advance::Ended { .. } | Advance::HandedOver | Advance::Stale) => Outcome::Done,
@@ -168,9 +177,8 @@ impl Consumer {
         }
     }
 
-    async fn after_panic(&self, task: &Task, delivery: &Delivery) -> Result<Advance, shared::engine::ports::JournalError> {
-        tracing::error!(run.id = %task.run, attempt = delivery.attempt, "the worker panicked");
-        let settled = AssertUnwindSafe(self.engine.panicked(task, delivery)).catch_unwind().await;
+    async fn settle_unsettled(&self, task: &Task, delivery: &Delivery, code: FailureCode) -> Result<Advance, JournalError> {
+        let settled = AssertUnwindSafe(self.engine.settle_unsettled(task, delivery, code)).catch_unwind().await;
         settled.unwrap_or(Ok(Advance::Lost))
     }
 }

@@ -1,7 +1,8 @@
 //! Batches over in-memory ports.
 
 use shared::domain::clock::Clock;
-use shared::domain::run::{FailureCode, Run};
+use shared::domain::failure::FailureCode;
+use shared::domain::run::Run;
 use shared::domain::state::RunState;
 use shared::engine::CallError;
 use shared::engine::ports::{Acceptance, Journal, Model, ModelReply, ModelRequest};
@@ -158,4 +159,31 @@ async fn a_message_that_is_done_stays_hidden_until_its_batch_is() {
     assert!(w.deliver(&[("quick", quick.task().to_body(), 1), ("slow", slow.task().to_body(), 1)]).await.is_empty());
     let hidden = w.hidden.0.lock().unwrap();
     assert!(hidden.iter().any(|(receipts, duration)| *receipts == ["receipt-quick"] && *duration == Duration::from_secs(35)), "{hidden:?}");
+}
+
+/// Somebody cancels the run while the model is asked.
+struct CancelledMeanwhile {
+    store: Mutex<Option<(Arc<MemoryStore>, Run)>>,
+}
+
+#[async_trait]
+impl Model for CancelledMeanwhile {
+    async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
+        if let Some((store, run)) = self.store.lock().unwrap().take() {
+            store.put(Run { state: RunState::Cancelled, ..run });
+        }
+        ScriptedModel::new([]).ask(request).await
+    }
+}
+
+#[tokio::test]
+async fn a_run_cancelled_in_its_last_delivery_leaves_no_dead_letter() {
+    for (attempt, left) in [(3, 0), (1, 1)] {
+        let model = Arc::new(CancelledMeanwhile { store: Mutex::default() });
+        let w = world(model.clone());
+        let run = w.accept().await;
+        *model.store.lock().unwrap() = Some((w.store.clone(), run.clone()));
+        assert_eq!(w.deliver(&[("a", run.task().to_body(), attempt)]).await.len(), left, "attempt {attempt}");
+        assert_eq!(w.store.get(run.id).unwrap().state, RunState::Cancelled);
+    }
 }

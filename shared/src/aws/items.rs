@@ -193,7 +193,7 @@ pub(super) fn conversation_of(item: Item) -> Result<Conversation, JournalError> 
 mod tests {
     use super::*;
     use crate::domain::clock::Clock;
-    use crate::domain::run::{Failure, FailureCode};
+    use crate::domain::failure::{Failure, FailureCode};
     use crate::fakes::{FixedClock, a_run, an_event};
 
     fn run() -> Run {

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod clock;
 pub mod event;
+pub mod failure;
 pub mod id;
 pub mod message;
 pub mod principal;

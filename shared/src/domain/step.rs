@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::clock::rfc3339_millis;
+use super::failure::Failure;
 use super::message::{Message, ToolCall};
-use super::run::Failure;
 
 /// Bytes of the largest step, as JSON. The last step's answer stands in the conversation's turn too, beside up to 250 KB of
 /// messages, and DynamoDB takes 400 KB per item.

@@ -6,8 +6,9 @@ use super::ports::{ModelReply, ModelRequest};
 use super::{Engine, Hold, Stop, Window, check_answer};
 use crate::domain::agent::Agent;
 use crate::domain::clock::{after, between};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::message::ToolCall;
-use crate::domain::run::{Failure, FailureCode, Run};
+use crate::domain::run::Run;
 use crate::domain::step::{LARGEST_STEP, ModelStep, ToolStep};
 use crate::domain::transcript::Transcript;
 

@@ -19,7 +19,8 @@ use jiff::Timestamp;
 use crate::domain::agent::Agent;
 use crate::domain::clock::{Clock, after, between};
 use crate::domain::event::AgentInput;
-use crate::domain::run::{Failure, FailureCode, Run};
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody};
 use crate::domain::task::Task;
@@ -220,17 +221,18 @@ impl Engine {
         })
     }
 
-    /// Settles a run whose worker panicked, so that the failure is on record and not only in a log.
+    /// Settles a run whose pass ended without a word on record (a panic, or a store that did not answer), so that the failure is
+    /// not only in a log; and finds out whether the run has ended meanwhile.
     ///
     /// # Errors
     /// When the journal or the queue cannot be reached.
-    pub async fn panicked(&self, task: &Task, delivery: &Delivery) -> Result<Advance, JournalError> {
+    pub async fn settle_unsettled(&self, task: &Task, delivery: &Delivery, code: FailureCode) -> Result<Advance, JournalError> {
         let lease = self.lease(delivery);
         let (now, attempt) = (lease.now, lease.attempt);
         match self.journal.claim(task, &lease).await? {
             Claim::Refused(refusal) => self.refused(task, attempt, refusal, now).await,
             Claim::Taken(claimed) => {
-                let failure = self.failure(&claimed.run, FailureCode::WorkerPanicked, "the worker failed on this run; its log says where");
+                let failure = self.failure(&claimed.run, code, "the worker failed on this run; its log says where");
                 let steps = claimed.run.steps;
                 self.settle(claimed.run, Stop::Attempt(failure, None), Carrier::Message { attempt }, steps).await
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::domain::run::FailureCode;
+use crate::domain::failure::FailureCode;
 use crate::engine::ports::Acceptance;
 use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
 
@@ -183,7 +183,10 @@ async fn a_panic_is_on_record_and_counts_as_an_attempt() {
         attempt: 1,
     };
     assert!(matches!(w.store.claim(&task, &lease).await.unwrap(), Claim::Taken(_)));
-    assert!(matches!(w.engine.panicked(&task, &w.engine.delivery("m", 1)).await.unwrap(), Advance::Again { .. }));
+    assert!(matches!(
+        w.engine.settle_unsettled(&task, &w.engine.delivery("m", 1), FailureCode::WorkerPanicked).await.unwrap(),
+        Advance::Again { .. }
+    ));
     assert_eq!(w.stored().error().unwrap().code, "worker_panicked");
 }
 

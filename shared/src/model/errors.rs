@@ -7,7 +7,7 @@ use std::time::Duration;
 use genai::Error as E;
 use genai::webc::Error as Web;
 
-use crate::domain::run::FailureCode as Code;
+use crate::domain::failure::FailureCode as Code;
 use crate::engine::CallError;
 
 pub(super) fn classify(error: &E) -> CallError {

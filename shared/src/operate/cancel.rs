@@ -2,8 +2,9 @@
 
 use super::{CommandError, Records};
 use crate::domain::clock::Clock;
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{RunId, TenantId};
-use crate::domain::run::{Failure, FailureCode, Run};
+use crate::domain::run::Run;
 use crate::domain::state::{Command, RunState};
 use crate::engine::ports::JournalError;
 

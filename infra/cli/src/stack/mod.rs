@@ -15,6 +15,7 @@ mod proc_table;
 mod process;
 mod progress;
 mod settings;
+mod signals;
 mod spawn;
 mod status;
 mod up;

@@ -1,10 +1,7 @@
 //! `reprise stack up`: nine phases from a checkout to an answer. Run again it reuses what lives and takes seconds.
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::Up;
 use crate::config::Env;
@@ -17,7 +14,7 @@ use crate::stack::phases::{self, QUESTION, Setup};
 use crate::stack::process::{self, EMULATOR, MODEL};
 use crate::stack::progress::{Phase, Progress, Watcher};
 use crate::stack::settings::Settings;
-use crate::stack::watch;
+use crate::stack::{signals, watch};
 
 /// The phases without `ask`.
 const PHASES: usize = 8;
@@ -42,7 +39,7 @@ pub(crate) fn execute(layout: &Layout, up: &Up, env: &Env) -> Result<ExitCode> {
         bin_dir: OnceLock::new(),
         answer: OnceLock::new(),
     });
-    let mut progress = Progress::new(PHASES + usize::from(!up.no_ask), stop_on_signal()?);
+    let mut progress = Progress::new(PHASES + usize::from(!up.no_ask), signals::stop_on_signal()?);
     run(&mut progress, &setup, up.no_ask)?;
     say!("");
     if let Some(answer) = setup.answer.get() {
@@ -90,17 +87,6 @@ fn refuse_other_ports(layout: &Layout, wanted: &Settings) -> Result<()> {
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// The first Ctrl-C stops the phases in order; the second ends this process at once.
-pub(crate) fn stop_on_signal() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(crate::error::INTERRUPTED), Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| Error::new("cannot listen for Ctrl-C").because(error))?;
-    }
-    Ok(stop)
 }
 
 fn next_steps(setup: &Setup) -> String {

@@ -20,7 +20,7 @@ use crate::stack::emulator::{Emulator, REGION};
 use crate::stack::layout::Layout;
 use crate::stack::process::{self, EMULATOR, Record, WATCH};
 use crate::stack::settings::{self, Settings};
-use crate::stack::{FUNCTIONS, ports, up};
+use crate::stack::{FUNCTIONS, ports, signals};
 
 /// The emulator forwards the invocations of a function that has this variable.
 const PROXY: &str = "MINISTACK_LAMBDA_PROXY_URL";
@@ -44,7 +44,7 @@ pub(crate) fn execute(layout: &Layout, env: &Env) -> Result<ExitCode> {
     let cargo_lambda = install(layout)?;
     let emulator = Emulator::new(&settings)?;
     let env_file = write_env_file(layout, &settings, &emulator)?;
-    let stop = up::stop_on_signal()?;
+    let stop = signals::stop_on_signal()?;
     Record::write(layout, WATCH, std::process::id(), "stack watch")?;
     let child = start(layout, env, &cargo_lambda, port, &env_file);
     let outcome = child.and_then(|mut child| {

@@ -1,0 +1,92 @@
+//! What can go wrong with a run, as records and answers tell it.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::clock::rfc3339_millis;
+
+/// One thing that went wrong, told without internals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable code, see [`FailureCode`].
+    pub code: Cow<'static, str>,
+    /// What happened and what to do, in a sentence.
+    pub message: String,
+    /// When.
+    #[serde(with = "rfc3339_millis")]
+    pub at: Timestamp,
+    /// In which attempt.
+    pub attempt: u32,
+}
+
+/// Everything that can go wrong with a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureCode {
+    /// The model did not answer in time.
+    ProviderTimeout,
+    /// The provider said 429.
+    ProviderRateLimited,
+    /// The provider could not be reached, or said 5xx.
+    ProviderUnavailable,
+    /// The provider refused the key.
+    ProviderAuth,
+    /// The provider refused the request itself: trying again would give the same.
+    ProviderRejected,
+    /// The provider's answer could not be used: empty, cut off or garbled.
+    InvalidAnswer,
+    /// The model's answer ended at its limit of tokens.
+    AnswerCutOff,
+    /// A result is larger than the journal takes.
+    ResultTooLarge,
+    /// The agent's limit of steps was reached.
+    StepLimit,
+    /// The agent is not defined in this version.
+    UnknownAgent,
+    /// A tool call that must not be repeated may have happened.
+    UncertainToolCall,
+    /// The run could not be put on the queue.
+    QueueUnavailable,
+    /// The worker had no time for even one call.
+    NoTime,
+    /// The store did not answer while the run was worked on.
+    JournalUnavailable,
+    /// The worker's own code failed.
+    WorkerPanicked,
+    /// Somebody asked for the end.
+    CancelRequested,
+}
+
+impl FailureCode {
+    /// The word in records and in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProviderTimeout => "provider_timeout",
+            Self::ProviderRateLimited => "provider_rate_limited",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::ProviderAuth => "provider_auth",
+            Self::ProviderRejected => "provider_rejected",
+            Self::InvalidAnswer => "invalid_answer",
+            Self::AnswerCutOff => "answer_cut_off",
+            Self::ResultTooLarge => "result_too_large",
+            Self::StepLimit => "step_limit",
+            Self::UnknownAgent => "unknown_agent",
+            Self::UncertainToolCall => "uncertain_tool_call",
+            Self::QueueUnavailable => "queue_unavailable",
+            Self::NoTime => "no_time",
+            Self::JournalUnavailable => "journal_unavailable",
+            Self::WorkerPanicked => "worker_panicked",
+            Self::CancelRequested => "cancel_requested",
+        }
+    }
+}
+
+impl Failure {
+    /// A failure of `code`.
+    #[must_use]
+    pub fn new(code: FailureCode, message: impl Into<String>, at: Timestamp, attempt: u32) -> Self {
+        Self { code: Cow::Borrowed(code.as_str()), message: message.into(), at, attempt }
+    }
+}
