@@ -193,9 +193,18 @@ mod tests {
     fn the_watched_functions_get_the_deployed_variables_and_the_emulators_address() {
         let variables = Map::from_iter([("TABLE_NAME".to_owned(), Value::from("t")), ("MODEL_API_KEY".to_owned(), Value::from(""))]);
         let text = env_file(&variables, &Settings { port: 1, emulator_port: 2, model_port: 3 });
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
         assert_eq!(
-            text,
-            "MODEL_API_KEY=\nTABLE_NAME=t\nAWS_ENDPOINT_URL=http://127.0.0.1:2\nAWS_ACCESS_KEY_ID=test\nAWS_SECRET_ACCESS_KEY=test\nAWS_REGION=us-east-1\n"
+            lines,
+            [
+                "AWS_ACCESS_KEY_ID=test",
+                "AWS_ENDPOINT_URL=http://127.0.0.1:2",
+                "AWS_REGION=us-east-1",
+                "AWS_SECRET_ACCESS_KEY=test",
+                "MODEL_API_KEY=",
+                "TABLE_NAME=t"
+            ]
         );
     }
 }
