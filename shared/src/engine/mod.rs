@@ -232,11 +232,23 @@ impl Engine {
         match self.journal.claim(task, &lease).await? {
             Claim::Refused(refusal) => self.refused(task, attempt, refusal, now).await,
             Claim::Taken(claimed) => {
-                let failure = self.failure(&claimed.run, code, "the worker failed on this run; its log says where");
-                let steps = claimed.run.steps;
-                self.settle(claimed.run, Stop::Attempt(failure, None), Carrier::Message { attempt }, steps).await
+                let run = claimed.run;
+                let stop = match self.what_was_in_flight(&run).await {
+                    Ok(()) => Stop::Attempt(self.failure(&run, code, "the worker failed on this run; its log says where"), None),
+                    Err(stop) => stop,
+                };
+                let steps = run.steps;
+                self.settle(run, stop, Carrier::Message { attempt }, steps).await
             }
         }
+    }
+
+    /// Whether the call that was not finished may simply be made again.
+    async fn what_was_in_flight(&self, run: &Run) -> Result<(), Stop> {
+        let Some(agent) = Agent::named(&run.agent) else { return Ok(()) };
+        let event = self.journal.event(&run.tenant, run.event).await?;
+        let transcript = self.rebuild(run, agent, &event.input).await?;
+        self.refuse_uncertain(run, &transcript)
     }
 
     /// Calls and journals until the answer is there or something stops it.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::failure::FailureCode;
-use crate::engine::ports::Acceptance;
+use crate::engine::ports::{Acceptance, ToolSpec};
 use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+use crate::tools::Tool;
 
 struct World {
     store: Arc<MemoryStore>,
@@ -224,5 +225,75 @@ async fn a_paid_answer_is_written_as_long_as_the_lease_holds() {
 async fn a_redriven_message_whose_first_delivery_came_to_nothing_still_wakes_its_run() {
     let w = world([]).await;
     w.store.put(Run { state: RunState::Dead, attempts: 3, ..w.stored() });
+    assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Completed, .. }));
+}
+
+/// A tool whose effect must not happen twice.
+struct Pays;
+
+#[async_trait::async_trait]
+impl Tool for Pays {
+    fn spec(&self) -> ToolSpec {
+        // The name that the agent knows a tool by.
+        ToolSpec { name: "clock", description: "pays", parameters: serde_json::json!({}) }
+    }
+
+    fn is_idempotent(&self) -> bool {
+        false
+    }
+
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    async fn call(&self, _arguments: &serde_json::Value, _key: &str) -> Result<String, String> {
+        Ok("paid".into())
+    }
+}
+
+/// A world whose worker vanished after the model had asked for the tool.
+async fn abandoned_before_a_tool(tools: Toolbox) -> World {
+    let mut w = world([Scripted::Calls(vec!["clock"])]).await;
+    let task = w.run.task();
+    let lease = Lease { owner: "gone".into(), now: w.clock.now(), until: after(w.clock.now(), w.engine.limits.lease), attempt: 1 };
+    let Claim::Taken(claimed) = w.store.claim(&task, &lease).await.unwrap() else { panic!("refused") };
+    let request = ports::ModelRequest { messages: &[], tools: vec![], key: String::new() };
+    let reply = w.model.ask(&request).await.unwrap();
+    let body = StepBody::Model(crate::domain::step::ModelStep {
+        provider: reply.provider,
+        model: reply.model,
+        message: reply.message,
+        finish_reason: reply.finish_reason,
+        usage: reply.usage,
+        failures: vec![],
+    });
+    let step = Step { index: 1, started_at: w.clock.now(), ended_at: w.clock.now(), body };
+    w.store.append(&claimed.run, &step).await.unwrap();
+    w.engine.tools = tools;
+    w
+}
+
+#[tokio::test]
+async fn a_tool_call_that_may_have_happened_is_not_made_again() {
+    let w = abandoned_before_a_tool(Toolbox::of(vec![Arc::new(Pays)])).await;
+    w.clock.advance(Duration::from_secs(61));
+    assert_eq!(w.take_up(2).await, Advance::Dead);
+    let run = w.stored();
+    assert_eq!((run.state, run.error().unwrap().code.as_ref(), run.steps), (RunState::Dead, "uncertain_tool_call", 1));
+}
+
+#[tokio::test]
+async fn nor_is_it_after_a_panic() {
+    let w = abandoned_before_a_tool(Toolbox::of(vec![Arc::new(Pays)])).await;
+    w.clock.advance(Duration::from_secs(61));
+    let delivery = w.engine.delivery("m", 2);
+    assert_eq!(w.engine.settle_unsettled(&w.run.task(), &delivery, FailureCode::WorkerPanicked).await.unwrap(), Advance::Dead);
+    assert_eq!(w.stored().error().unwrap().code, "uncertain_tool_call");
+}
+
+#[tokio::test]
+async fn a_tool_that_may_be_called_twice_is() {
+    let w = abandoned_before_a_tool(Toolbox::built_in(Arc::new(FixedClock::at("2026-01-02T03:04:05Z")))).await;
+    w.clock.advance(Duration::from_secs(61));
     assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Completed, .. }));
 }
