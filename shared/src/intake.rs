@@ -182,3 +182,38 @@ struct NoMessage;
 impl Hold for NoMessage {
     async fn extend(&self, _duration: Duration) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::CallError;
+    use crate::engine::ports::{Model, ModelReply, ModelRequest};
+    use crate::fakes::{FixedClock, MemoryQueue, MemoryStore, engine};
+    use crate::operate::{RunFilter, list};
+
+    struct Panics;
+
+    #[async_trait::async_trait]
+    impl Model for Panics {
+        async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
+            panic!("asked with {} messages", request.messages.len())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_the_caller_waits_leaves_no_run_behind_that_holds_its_conversation() {
+        let store = Arc::new(MemoryStore::default());
+        let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
+        let engine = engine(store.clone(), Arc::new(MemoryQueue::default()), Arc::new(Panics), clock);
+        let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(24) };
+        let principal = Principal { tenant: "acme".parse().unwrap(), name: "ana".into() };
+        let input = AgentInput { prompt: "why?".into(), ..AgentInput::default() };
+        let request = AgentRequest { agent: None, conversation: None, input };
+        assert!(AssertUnwindSafe(intake.while_waiting(&principal, request)).catch_unwind().await.is_err(), "the edge answers 500");
+        let page = list(store.as_ref(), &principal.tenant, &RunFilter::default(), None, 10).await.unwrap();
+        let run = &page.runs[0];
+        assert_eq!((run.state, run.error().unwrap().code.as_ref()), (RunState::Cancelled, "worker_panicked"));
+        let (conversation, _) = store.conversation(&principal.tenant, run.conversation, None, 10).await.unwrap().unwrap();
+        assert_eq!(conversation.active_run, None);
+    }
+}
