@@ -205,7 +205,10 @@ impl Engine {
             // A hand-over that was recorded but not sent leaves a queued run whose old message comes back: it stands in.
             Refusal::Stale { current, state: RunState::Queued } if attempt > 1 => {
                 // Under a new epoch: should the other message exist after all, it means nothing any more.
-                let Some(epoch) = self.journal.reissue(task, current).await? else { return Ok(Advance::Stale) };
+                // Refused may also mean that our own write was repeated by the transport: the message in hand stays until it is clear.
+                let Some(epoch) = self.journal.reissue(task, current).await? else {
+                    return Ok(Advance::Again { after: Limits::LEASE_MARGIN });
+                };
                 self.queue.send(&Task { epoch, ..task.clone() }, Duration::ZERO).await?;
                 Advance::HandedOver
             }

@@ -194,7 +194,7 @@ impl Journal for MemoryStore {
         let mut tables = locked(&self.0);
         tables.held(run)?;
         tables.add_step(run.id, step)?;
-        let stored = tables.held(run)?;
+        let stored = tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?;
         stored.steps = step.index;
         stored.usage = run.usage;
         stored.updated_at = run.updated_at;
