@@ -1,24 +1,33 @@
-//! How a run is accepted: recorded first, then queued, or worked on at once while the caller waits.
+//! How a run is accepted: recorded first, then queued, or worked on at once while the caller waits, or put in its conversation's line.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use crate::domain::agent::{Agent, DEFAULT_AGENT};
 use crate::domain::clock::after;
+use crate::domain::conversation::{Conversation, Entered, WhenBusy};
 use crate::domain::event::{AGENT_REQUEST, AgentInput, Event, EventMeta};
-use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{ConversationId, EventId, RunId};
+use crate::domain::idempotency::{KeyOutcome, RequestKey, UsedKey};
 use crate::domain::principal::Principal;
-use crate::domain::run::Run;
+use crate::domain::run::{Cause, LEASE_GRACE, Run, Transition};
 use crate::domain::state::RunState;
-use crate::engine::ports::{AcceptError, Acceptance, JournalError};
-use crate::engine::{Advance, Carrier, Engine, Hold, Window};
+use crate::domain::turn::{INTERRUPTED, ROLLED_BACK, Turn, TurnEnd};
+use crate::domain::waiting::Waiting;
+use crate::engine::ports::{ConversationWrite, Found, Guard, JournalError, Write, WriteError};
+use crate::engine::{Carrier, Engine, Hold, Window};
+use crate::ledger::cancelled;
 use crate::operate::Records;
 use crate::telemetry::chain;
+
+/// How often a caller's run is looked at that somebody else works on.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often an acceptance is computed anew because its conversation has moved meanwhile.
+const TRIES: usize = 20;
+/// Why a run was accepted.
+const ACCEPTED: &str = "accepted";
 
 /// What a caller asks for, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,24 +38,37 @@ pub struct AgentRequest {
     pub conversation: Option<ConversationId>,
     /// What it is asked.
     pub input: AgentInput,
+    /// What to do if the conversation is busy.
+    pub when_busy: WhenBusy,
+    /// The caller's key: the same one gives the same run.
+    pub key: Option<RequestKey>,
 }
 
-/// Why a run was not accepted, or could not be started.
+/// Why a run was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// No agent has that name.
     #[error("no such agent")]
     UnknownAgent,
-    /// The conversation does not exist, is another tenant's, or is busy; or the store cannot be reached.
+    /// The conversation does not exist, is another tenant's, or is being deleted.
+    #[error("no such conversation")]
+    NoConversation,
+    /// A run of the conversation is active, and the caller did not want to wait.
+    #[error("the conversation is busy")]
+    ConversationBusy,
+    /// As many runs of the conversation wait as may.
+    #[error("the conversation is full")]
+    ConversationFull,
+    /// The key was used for another request.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// The store could not be reached. What became of the run is unknown; with the same key it may be asked again.
     #[error(transparent)]
-    Accept(#[from] AcceptError),
-    /// The run is recorded but could not be carried on or queued; it was cancelled, so that the caller may ask again.
-    #[error("the queue or the store cannot be reached")]
-    Unavailable(#[source] JournalError),
+    Journal(#[from] JournalError),
 }
 
-/// A run that was accepted.
-#[derive(Debug, Clone, PartialEq)]
+/// A run that was accepted, now or before.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
     /// The run.
     pub run: RunId,
@@ -54,87 +76,96 @@ pub struct Accepted {
     pub conversation: ConversationId,
     /// When.
     pub created_at: Timestamp,
-    /// What became of it while the caller waited; `None` for a background run.
-    pub advance: Option<Advance>,
+    /// Where it is.
+    pub state: RunState,
+    /// Whether an earlier request with the same key had started it.
+    pub is_replay: bool,
 }
 
 /// Accepts runs.
 pub struct Intake {
     /// Works on synchronous ones.
     pub engine: Engine,
-    /// For the cancellation of a run that could not be queued.
+    /// For reading.
     pub records: Arc<dyn Records>,
     /// How long a caller waits before the run is handed to the queue.
     pub patience: Duration,
 }
 
+/// What was recorded.
+enum Recorded {
+    /// This run; some others may have been ended for it.
+    New(Box<Run>),
+    /// The run of an earlier request with the same key.
+    Known(RunId),
+}
+
 impl Intake {
-    /// Records a run and queues it: one write, one message.
+    /// Records a run and queues it: one write, one message. If the message cannot be sent, the sweeper sends it.
     ///
     /// # Errors
     /// See [`IntakeError`].
     pub async fn in_background(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
-        let acceptance = self.prepare(principal, request)?;
-        let Acceptance { run, .. } = self.accept(acceptance).await?;
-        if let Err(error) = self.engine.queue.send(&run.task(), Duration::ZERO).await {
-            self.withdraw(run, FailureCode::QueueUnavailable).await;
-            return Err(IntakeError::Unavailable(error));
+        match self.record(principal, &request, false).await? {
+            Recorded::Known(id) => self.known(principal, id).await,
+            Recorded::New(run) => {
+                if run.state == RunState::Queued {
+                    self.engine.send_ready(Some(run.task())).await;
+                }
+                tracing::info!(run.id = %run.id, state = run.state.as_str(), "run accepted");
+                Ok(accepted(&run, false))
+            }
         }
-        tracing::info!(run.id = %run.id, "run accepted");
-        Ok(Accepted { run: run.id, conversation: run.conversation, created_at: run.created_at, advance: None })
     }
 
-    /// Records a run and works on it through the same engine and journal; what is not finished in time goes to the queue.
+    /// Records a run and works on it through the same engine and journal; what is not finished in time goes to the queue. If it
+    /// has to wait for its turn, or an earlier request with the same key has started it, its end is waited for.
     ///
     /// # Errors
     /// See [`IntakeError`].
     pub async fn while_waiting(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
-        let mut acceptance = self.prepare(principal, request)?;
-        let now = acceptance.run.created_at;
-        let run = &mut acceptance.run;
-        run.state = RunState::Running;
-        run.lease_no = 1;
-        run.lease_owner = Some(self.engine.delivery("request", 1).owner);
-        run.lease_until_ms = after(now, self.engine.limits.lease).as_millisecond();
-        run.attempts = 1;
-        let Acceptance { event, run } = self.accept(acceptance).await?;
-        let (id, conversation, recorded) = (run.id, run.conversation, run.clone());
-        let window = Window { deadline: after(now, self.patience), cut_calls: true };
-        let advance = self.engine.advance(run, false, &event.input, Carrier::Request, window, &NoMessage);
-        let advance = match AssertUnwindSafe(advance).catch_unwind().await {
-            Ok(Ok(advance)) => advance,
-            // The caller hears of a failure and will ask again: the run must not go on by itself, nor hold its conversation.
-            Ok(Err(error)) => match self.withdraw_recorded(&recorded, FailureCode::QueueUnavailable).await {
-                Some(state) => Advance::Ended { state, response: None },
-                None => return Err(IntakeError::Unavailable(error)),
-            },
-            Err(panic) => {
-                self.withdraw_recorded(&recorded, FailureCode::WorkerPanicked).await;
-                std::panic::resume_unwind(panic);
+        let deadline = after(self.engine.clock.now(), self.patience);
+        match self.record(principal, &request, true).await? {
+            Recorded::Known(id) => {
+                self.await_end(principal, id, deadline).await?;
+                self.known(principal, id).await
             }
-        };
-        Ok(Accepted { run: id, conversation, created_at: now, advance: Some(advance) })
-    }
-
-    /// Records the run, whose id may have to move for the order of its conversation.
-    async fn accept(&self, mut acceptance: Acceptance) -> Result<Acceptance, IntakeError> {
-        for _ in 0..3 {
-            match self.engine.journal.accept(&acceptance).await {
-                Ok(()) => return Ok(acceptance),
-                Err(AcceptError::OutOfOrder { last }) => acceptance.run.id = RunId::above(last, self.engine.clock.now()),
-                Err(AcceptError::Journal(error)) => {
-                    // The answer got lost, perhaps not the write: a run that nobody knows of must not hold its conversation.
-                    self.withdraw_recorded(&acceptance.run, FailureCode::QueueUnavailable).await;
-                    return Err(AcceptError::Journal(error).into());
+            Recorded::New(run) if run.state == RunState::Waiting => {
+                self.await_end(principal, run.id, deadline).await?;
+                Ok(accepted(&run, false))
+            }
+            Recorded::New(run) => {
+                let outcome = accepted(&run, false);
+                let window = Window { deadline, cut_calls: true };
+                let advanced = self.engine.advance(*run, &request.input, Carrier::Request, window, &NoMessage).await;
+                if let Err(error) = advanced {
+                    // The run is on record, and its lease will end: then it is taken up without its caller.
+                    tracing::error!(run.id = %outcome.run, error = %chain(&error), "a synchronous run could not be carried on; the sweeper hands it over");
                 }
-                Err(error @ (AcceptError::NoConversation | AcceptError::ConversationBusy)) => return Err(error.into()),
+                Ok(outcome)
             }
         }
-        Err(AcceptError::ConversationBusy.into())
     }
 
-    fn prepare(&self, principal: &Principal, request: AgentRequest) -> Result<Acceptance, IntakeError> {
-        let agent = request.agent.unwrap_or_else(|| DEFAULT_AGENT.to_owned());
+    /// Waits until a run has ended that somebody else works on, or until `deadline`.
+    async fn await_end(&self, principal: &Principal, id: RunId, deadline: Timestamp) -> Result<(), JournalError> {
+        while self.engine.clock.now() < deadline {
+            if self.records.run(&principal.tenant, id).await?.is_none_or(|run| run.state.has_ended()) {
+                break;
+            }
+            self.engine.clock.sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// The run that an earlier request with the same key had started.
+    async fn known(&self, principal: &Principal, id: RunId) -> Result<Accepted, IntakeError> {
+        let run = self.records.run(&principal.tenant, id).await?.ok_or(JournalError::NotFound)?;
+        Ok(accepted(&run, true))
+    }
+
+    async fn record(&self, principal: &Principal, request: &AgentRequest, at_once: bool) -> Result<Recorded, IntakeError> {
+        let agent = request.agent.clone().unwrap_or_else(|| DEFAULT_AGENT.to_owned());
         if Agent::named(&agent).is_none() {
             return Err(IntakeError::UnknownAgent);
         }
@@ -146,32 +177,144 @@ impl Intake {
             principal: principal.name.clone(),
             meta: EventMeta::default(),
             created_at: now,
-            input: request.input,
+            client_id: None,
+            payload: serde_json::to_value(&request.input).map_err(|error| JournalError::Unavailable(Box::new(error)))?,
+            matches: Vec::new(),
         };
         let conversation = request.conversation.unwrap_or_else(|| ConversationId::new(now));
-        let run = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent);
-        Ok(Acceptance { event, run })
+        let patience = self.engine.limits.lease;
+        let mut run = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
+        let mut found = None;
+        for _ in 0..TRIES {
+            let plan = self.plan(&mut run, request, found.take(), principal).await?;
+            if run.state == RunState::Queued && at_once {
+                self.take(&mut run);
+            }
+            let key = request.key.as_ref().map(|key| UsedKey::new(key, KeyOutcome::Run(run.id), now));
+            match self.write(&run, &event, request, key.as_ref(), &plan).await {
+                Ok(()) => return Ok(Recorded::New(Box::new(run))),
+                Err(WriteError::Refused { found: Found::Key(used), .. }) => return known_by(request, &used),
+                Err(WriteError::Refused { found: Found::Conversation(conversation), .. }) => found = Some(conversation),
+                Err(WriteError::Refused { .. }) if request.conversation.is_none() => return Err(JournalError::Lost.into()),
+                // A run that is to be ended has moved, or there is no such conversation.
+                Err(WriteError::Refused { .. }) => {
+                    let now = self.records.conversation(&principal.tenant, conversation).await?;
+                    found = Some(now.ok_or(IntakeError::NoConversation)?);
+                }
+                Err(WriteError::Unavailable(cause)) => return Err(JournalError::Unavailable(cause).into()),
+            }
+        }
+        Err(IntakeError::ConversationBusy)
     }
 
-    /// Withdraws the run as the store has it, if it has it and can be reached; unless it has ended: then this is how.
-    async fn withdraw_recorded(&self, run: &Run, code: FailureCode) -> Option<RunState> {
-        let run = self.records.run(&run.tenant, run.id).await.ok()??;
-        if run.state.has_ended() {
-            return Some(run.state);
+    /// How the run enters its conversation, as that was `found`; unknown yet, it is taken as free, which it mostly is.
+    async fn plan(
+        &self,
+        run: &mut Run,
+        request: &AgentRequest,
+        found: Option<Conversation>,
+        principal: &Principal,
+    ) -> Result<Plan, IntakeError> {
+        let now = run.created_at;
+        if request.conversation.is_none() {
+            return Ok(Plan::Open(Conversation::new(run.conversation, run.id, now)));
         }
-        self.withdraw(run, code).await;
-        None
+        let Some(mut conversation) = found else { return Ok(Plan::TakeFree) };
+        if conversation.is_being_deleted {
+            return Err(IntakeError::NoConversation);
+        }
+        if let Some(last) = conversation.last_run.filter(|last| *last >= run.id) {
+            run.id = RunId::above(last, now);
+        }
+        enters(run, RunState::Queued, &principal.name);
+        let mut ended = Vec::new();
+        if conversation.active_run.is_some() {
+            let reason = match request.when_busy {
+                WhenBusy::Reject => return Err(IntakeError::ConversationBusy),
+                WhenBusy::Enqueue => None,
+                WhenBusy::Interrupt => Some(INTERRUPTED),
+                WhenBusy::Rollback => Some(ROLLED_BACK),
+            };
+            if let Some(reason) = reason {
+                let cause = Cause { at: now, by: &principal.name, reason, patience: self.engine.limits.lease };
+                ended = cancelled(self.records.as_ref(), run, &conversation.clear(now), cause).await?;
+            }
+        }
+        match conversation.enter(run.id, now) {
+            Entered::Active => {}
+            Entered::InLine => enters(run, RunState::Waiting, &principal.name),
+            Entered::Full => return Err(IntakeError::ConversationFull),
+        }
+        conversation.last_run = Some(run.id);
+        conversation.version += 1;
+        Ok(Plan::Put(conversation, ended))
     }
 
-    /// Best effort: if this fails too, the run stays `queued` for all to see.
-    async fn withdraw(&self, mut run: Run, code: FailureCode) {
-        let now = self.engine.clock.now();
-        run.note(Failure::new(code, "the request could not be carried out; send it again", now, run.attempts));
-        run.updated_at = now;
-        run.ended_at = Some(now);
-        if let Err(error) = self.records.cancel(&run).await {
-            tracing::error!(run.id = %run.id, error = %chain(&error), "a run was recorded but neither queued nor withdrawn");
+    /// Gives the run to this function at once.
+    fn take(&self, run: &mut Run) {
+        let until = after(self.engine.clock.now(), self.engine.limits.lease);
+        let owner = self.engine.delivery("request", 0, 1).owner;
+        run.transitions.push(Transition { at: run.created_at, to: RunState::Running, by: owner.clone(), reason: "request".into() });
+        run.state = RunState::Running;
+        run.lease_no = 0;
+        run.attempts = 0;
+        run.lease_to(owner, until, None);
+        run.look_at(after(until, LEASE_GRACE));
+    }
+
+    async fn write(&self, run: &Run, event: &Event, request: &AgentRequest, key: Option<&UsedKey>, plan: &Plan) -> Result<(), WriteError> {
+        let tenant = &run.tenant;
+        let turn = Turn::new(run.id, request.input.as_messages(), run.created_at);
+        let mut writes: Vec<Write<'_>> = key.map(|key| Write::Key(tenant, key)).into_iter().collect();
+        let ended: &[(Run, Guard)] = match plan {
+            Plan::Open(conversation) => {
+                writes.push(Write::Conversation(tenant, ConversationWrite::Open(conversation)));
+                &[]
+            }
+            Plan::TakeFree => {
+                writes.push(Write::Conversation(tenant, ConversationWrite::TakeFree(run)));
+                &[]
+            }
+            Plan::Put(conversation, ended) => {
+                writes.push(Write::Conversation(tenant, ConversationWrite::Put(conversation)));
+                ended
+            }
+        };
+        writes.extend([Write::Event(tenant, event), Write::Run(run, Guard::New), Write::Turn(run, &turn)]);
+        for (ended, guard) in ended {
+            writes.push(Write::Run(ended, *guard));
+            writes.extend(TurnEnd::of(ended).map(|end| Write::EndTurn(ended, end, None)));
         }
+        self.engine.journal.write(&writes).await
+    }
+}
+
+/// How a run enters its conversation.
+enum Plan {
+    /// It begins it.
+    Open(Conversation),
+    /// It takes it if it is free.
+    TakeFree,
+    /// The conversation after it, and the runs that end for it.
+    Put(Conversation, Vec<(Run, Guard)>),
+}
+
+/// The run as it is accepted in that state.
+fn enters(run: &mut Run, state: RunState, by: &str) {
+    run.state = state;
+    run.waiting = (state == RunState::Waiting).then_some(Waiting::Turn);
+    run.lease_owner = None;
+    run.transitions = vec![Transition { at: run.created_at, to: state, by: by.to_owned(), reason: ACCEPTED.to_owned() }];
+}
+
+fn accepted(run: &Run, is_replay: bool) -> Accepted {
+    Accepted { run: run.id, conversation: run.conversation, created_at: run.created_at, state: run.state, is_replay }
+}
+
+fn known_by(request: &AgentRequest, used: &UsedKey) -> Result<Recorded, IntakeError> {
+    match (&request.key, used.outcome) {
+        (Some(key), KeyOutcome::Run(run)) if key.fingerprint == used.fingerprint => Ok(Recorded::Known(run)),
+        _ => Err(IntakeError::KeyReused),
     }
 }
 
@@ -181,39 +324,4 @@ struct NoMessage;
 #[async_trait::async_trait]
 impl Hold for NoMessage {
     async fn extend(&self, _duration: Duration) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::CallError;
-    use crate::engine::ports::{Model, ModelReply, ModelRequest};
-    use crate::fakes::{FixedClock, MemoryQueue, MemoryStore, engine};
-    use crate::operate::{RunFilter, list};
-
-    struct Panics;
-
-    #[async_trait::async_trait]
-    impl Model for Panics {
-        async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
-            panic!("asked with {} messages", request.messages.len())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_while_the_caller_waits_leaves_no_run_behind_that_holds_its_conversation() {
-        let store = Arc::new(MemoryStore::default());
-        let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
-        let engine = engine(store.clone(), Arc::new(MemoryQueue::default()), Arc::new(Panics), clock);
-        let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(24) };
-        let principal = Principal { tenant: "acme".parse().unwrap(), name: "ana".into() };
-        let input = AgentInput { prompt: "why?".into(), ..AgentInput::default() };
-        let request = AgentRequest { agent: None, conversation: None, input };
-        assert!(AssertUnwindSafe(intake.while_waiting(&principal, request)).catch_unwind().await.is_err(), "the edge answers 500");
-        let page = list(store.as_ref(), &principal.tenant, &RunFilter::default(), None, 10).await.unwrap();
-        let run = &page.runs[0];
-        assert_eq!((run.state, run.error().unwrap().code.as_ref()), (RunState::Cancelled, "worker_panicked"));
-        let (conversation, _) = store.conversation(&principal.tenant, run.conversation, None, 10).await.unwrap().unwrap();
-        assert_eq!(conversation.active_run, None);
-    }
 }

@@ -1,7 +1,7 @@
 //! Reprise's library: what every function and the command share.
 //!
 //! Read in this order: [`domain`] (the words and the state table, no I/O), [`engine`] (how one run advances, and the
-//! ports it needs), [`intake`] (how a run is accepted), then the adapters [`aws`] and [`model`] and the edges [`http`],
+//! ports it needs), [`ledger`] (how a change is written), [`intake`] (how a run is accepted), then the adapters [`aws`] and [`model`] and the edges [`http`],
 //! [`config`] and [`telemetry`].
 
 pub mod config;
@@ -10,6 +10,7 @@ pub mod engine;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
 pub mod intake;
+pub mod ledger;
 pub mod operate;
 pub mod telemetry;
 pub mod tools;

@@ -1,38 +1,49 @@
-//! What an agent is, and the one that is built in.
-
-/// A named, versioned definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+//! placeholder until the compiled agents land
+use std::sync::LazyLock;
+/// a
+#[derive(Debug, Clone)]
 pub struct Agent {
-    /// Its name in requests.
-    pub name: &'static str,
-    /// What the model is told first.
-    pub instructions: &'static str,
-    /// The tools that it may call.
-    pub tools: &'static [&'static str],
-    /// How many steps one run may take.
-    pub max_steps: u32,
+    /// a
+    pub name: String,
+    /// a
+    pub instructions: String,
+    /// a
+    pub tools: Vec<String>,
+    /// a
+    pub caps: Caps,
 }
-
+/// a
+#[derive(Debug, Clone)]
+pub struct Caps {
+    /// a
+    pub steps: u32,
+    /// a
+    pub tokens: Option<u64>,
+    /// a
+    pub wall_seconds: u64,
+    /// a
+    pub cost_micros: Option<u64>,
+    /// a
+    pub identical_tool_calls: u32,
+}
 /// The agent of a request that names none.
 pub const DEFAULT_AGENT: &str = "assistant";
-
-/// Every agent of this version.
-static AGENTS: [Agent; 1] = [Agent {
-    name: DEFAULT_AGENT,
-    instructions: "You are a helpful assistant. Answer briefly and truthfully. Use a tool when it knows better than you.",
-    tools: &["clock"],
-    max_steps: 20,
-}];
-
+static AGENTS: LazyLock<Vec<Agent>> = LazyLock::new(|| {
+    vec![Agent {
+        name: DEFAULT_AGENT.into(),
+        instructions: "You are a helpful assistant. Answer briefly and truthfully. Use a tool when it knows better than you.".into(),
+        tools: vec!["clock".into(), "ask_human".into(), "wait".into()],
+        caps: Caps { steps: 20, tokens: None, wall_seconds: 86_400, cost_micros: None, identical_tool_calls: 3 },
+    }]
+});
 impl Agent {
     /// The agent with that name.
     #[must_use]
     pub fn named(name: &str) -> Option<&'static Self> {
         AGENTS.iter().find(|agent| agent.name == name)
     }
-
-    /// The names that a request may give.
+    /// names
     pub fn names() -> impl Iterator<Item = &'static str> {
-        AGENTS.iter().map(|agent| agent.name)
+        AGENTS.iter().map(|agent| agent.name.as_str())
     }
 }

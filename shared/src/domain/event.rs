@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::clock::rfc3339_millis;
-use super::id::EventId;
+use super::id::{EventId, RunId};
 use super::message::Message;
 
 /// The `type` of the event that `POST /v1/agent` records.
 pub const AGENT_REQUEST: &str = "agent.request";
 
-/// One event. The payload of an [`AGENT_REQUEST`] is an [`AgentInput`].
+/// One event, with what came of it. The payload of an [`AGENT_REQUEST`] is an [`AgentInput`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Its id.
@@ -28,8 +28,50 @@ pub struct Event {
     /// When it arrived.
     #[serde(with = "rfc3339_millis")]
     pub created_at: Timestamp,
-    /// What it says.
-    pub input: AgentInput,
+    /// The id that its sender gave it, if any: the same `source` and id are the same event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// What it says, as it came.
+    pub payload: Value,
+    /// What the triggers made of it.
+    #[serde(default)]
+    pub matches: Vec<Match>,
+}
+
+/// What one trigger made of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// The trigger.
+    pub trigger: String,
+    /// Its agent.
+    pub agent: String,
+    /// What came of it.
+    pub outcome: MatchOutcome,
+    /// The run that was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<RunId>,
+}
+
+/// What came of a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchOutcome {
+    /// A run was started.
+    Started,
+    /// The trigger has seen the same within its window.
+    Duplicate,
+    /// The trigger has started as many runs as it may within its window.
+    RateLimited,
+}
+
+impl Event {
+    /// What an agent is asked by an [`AGENT_REQUEST`].
+    ///
+    /// # Errors
+    /// When the payload is none.
+    pub fn agent_input(&self) -> Result<AgentInput, serde_json::Error> {
+        AgentInput::deserialize(&self.payload)
+    }
 }
 
 /// Ids that tie events together.

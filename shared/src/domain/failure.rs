@@ -42,12 +42,20 @@ pub enum FailureCode {
     ResultTooLarge,
     /// The agent's limit of steps was reached.
     StepLimit,
+    /// The agent's limit of tokens was reached.
+    TokenLimit,
+    /// The agent's limit of working time was reached.
+    TimeLimit,
+    /// The agent's limit of cost was reached, or cannot be watched because a price is not known.
+    CostLimit,
+    /// The model asked for the same tool call too often in a row.
+    RepeatedToolCall,
     /// The agent is not defined in this version.
     UnknownAgent,
     /// A tool call that must not be repeated may have happened.
     UncertainToolCall,
-    /// The run could not be put on the queue.
-    QueueUnavailable,
+    /// The worker that had the run vanished: killed, or cut off.
+    WorkerLost,
     /// The worker had no time for even one call.
     NoTime,
     /// The store did not answer while the run was worked on.
@@ -72,9 +80,13 @@ impl FailureCode {
             Self::AnswerCutOff => "answer_cut_off",
             Self::ResultTooLarge => "result_too_large",
             Self::StepLimit => "step_limit",
+            Self::TokenLimit => "token_limit",
+            Self::TimeLimit => "time_limit",
+            Self::CostLimit => "cost_limit",
+            Self::RepeatedToolCall => "repeated_tool_call",
             Self::UnknownAgent => "unknown_agent",
             Self::UncertainToolCall => "uncertain_tool_call",
-            Self::QueueUnavailable => "queue_unavailable",
+            Self::WorkerLost => super::run::WORKER_LOST,
             Self::NoTime => "no_time",
             Self::JournalUnavailable => "journal_unavailable",
             Self::WorkerPanicked => "worker_panicked",

@@ -4,10 +4,13 @@
 
 pub mod agent;
 pub mod clock;
+pub mod conversation;
 pub mod event;
 pub mod failure;
 pub mod id;
+pub mod idempotency;
 pub mod message;
+pub mod price;
 pub mod principal;
 pub mod run;
 pub mod state;
@@ -15,3 +18,4 @@ pub mod step;
 pub mod task;
 pub mod transcript;
 pub mod turn;
+pub mod waiting;

@@ -1,4 +1,5 @@
-//! The states of a run and the one table of transitions. The DynamoDB conditions in `aws::journal` enforce the same table.
+//! The states of a run and the one table of transitions. `run.rs` applies it to a record; every write of a record is
+//! conditional on the record that the transition was computed from, so the store enforces the same table.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ pub enum RunState {
     Queued,
     /// A worker holds its lease.
     Running,
-    /// Nothing to do until something else happens: its turn, a human answer, a timer.
+    /// Nothing to do until something else happens: its turn, a human answer, a time.
     Waiting,
     /// Ended with an answer.
     Completed,
@@ -23,12 +24,18 @@ pub enum RunState {
 }
 
 /// What can happen to a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
-    /// A worker takes the lease (from a dead run: its message was redriven).
+    /// A worker takes the lease; from `running`, because the one before let it lapse.
     Claim,
-    /// The worker gives the lease back: hand-over at a deadline, or a failed attempt that will be tried again.
+    /// The worker gives the lease back; the same message will come again.
     Release,
+    /// The worker, or the sweeper for one that vanished, gives the lease back; a new message follows.
+    HandOver,
+    /// There is nothing to do until somebody answers or a time comes.
+    Wait,
+    /// What it waited for is there.
+    Wake,
     /// The last step is written.
     Complete,
     /// The run cannot succeed.
@@ -37,8 +44,39 @@ pub enum Command {
     Die,
     /// Somebody asked for the end.
     Cancel,
-    /// An operator puts a dead run back, or sends a queued one again.
+    /// An operator puts a dead run back.
     Retry,
+    /// An operator puts a dead run back whose conversation is busy: it waits for its turn.
+    LineUp,
+    /// The message of a queued run may be lost: a new one follows.
+    Resend,
+}
+
+impl Command {
+    /// Every command, for tables and tests.
+    pub const ALL: [Self; 12] = [
+        Self::Claim,
+        Self::Release,
+        Self::HandOver,
+        Self::Wait,
+        Self::Wake,
+        Self::Complete,
+        Self::Fail,
+        Self::Die,
+        Self::Cancel,
+        Self::Retry,
+        Self::LineUp,
+        Self::Resend,
+    ];
+
+    /// Whether a new message follows: it raises the epoch, so that all older ones mean nothing any more.
+    #[must_use]
+    pub const fn is_enqueue(self) -> bool {
+        match self {
+            Self::HandOver | Self::Wake | Self::Retry | Self::Resend => true,
+            Self::Claim | Self::Release | Self::Wait | Self::Complete | Self::Fail | Self::Die | Self::Cancel | Self::LineUp => false,
+        }
+    }
 }
 
 impl RunState {
@@ -46,29 +84,29 @@ impl RunState {
     pub const ALL: [Self; 7] = [Self::Queued, Self::Running, Self::Waiting, Self::Completed, Self::Failed, Self::Dead, Self::Cancelled];
 
     /// The state after `command`, or `None` where the command does not apply.
-    ///
-    /// `Claim` on a running run is only a transition when its lease has ended; the caller knows the time, this table does not.
     #[must_use]
     pub const fn after(self, command: Command) -> Option<Self> {
         use {Command as C, RunState as S};
         match (self, command) {
-            (S::Queued | S::Running | S::Dead, C::Claim) => Some(S::Running),
-            // Queued, too: its message may have been lost between the record and the queue.
-            (S::Running, C::Release) | (S::Queued | S::Dead, C::Retry) => Some(S::Queued),
+            (S::Queued | S::Running, C::Claim) => Some(S::Running),
+            (S::Running, C::Release | C::HandOver) | (S::Waiting, C::Wake) | (S::Dead, C::Retry) | (S::Queued, C::Resend) => {
+                Some(S::Queued)
+            }
+            (S::Running, C::Wait) | (S::Dead, C::LineUp) => Some(S::Waiting),
             (S::Running, C::Complete) => Some(S::Completed),
             (S::Running, C::Fail) => Some(S::Failed),
             (S::Running, C::Die) => Some(S::Dead),
             (S::Queued | S::Running | S::Waiting, C::Cancel) => Some(S::Cancelled),
-            (S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Claim)
-            | (S::Queued | S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Release | C::Complete | C::Fail | C::Die)
+            (S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Claim)
+            | (
+                S::Queued | S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled,
+                C::Release | C::HandOver | C::Wait | C::Complete | C::Fail | C::Die,
+            )
+            | (S::Queued | S::Running | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Wake)
             | (S::Completed | S::Failed | S::Dead | S::Cancelled, C::Cancel)
-            | (S::Running | S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Retry) => None,
+            | (S::Queued | S::Running | S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Retry | C::LineUp)
+            | (S::Running | S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Resend) => None,
         }
-    }
-
-    /// The states that `command` may start from: what a DynamoDB condition lists.
-    pub fn sources_of(command: Command) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(move |state| state.after(command).is_some())
     }
 
     /// Whether a worker has nothing more to do. A dead run has ended too, until an operator says otherwise.
@@ -114,22 +152,35 @@ impl RunState {
 mod tests {
     use super::*;
 
-    const COMMANDS: [Command; 7] =
-        [Command::Claim, Command::Release, Command::Complete, Command::Fail, Command::Die, Command::Cancel, Command::Retry];
+    /// The whole table once more, as a picture: a row per state, a column per command of [`Command::ALL`].
+    #[test]
+    fn the_table_is_this_one() {
+        let short = |state: Option<RunState>| state.map_or('.', |state| state.as_str().chars().next().unwrap());
+        let row = |state: RunState| Command::ALL.iter().map(|command| short(state.after(*command))).collect::<String>();
+        // q queued, r running, w waiting, c completed/cancelled, f failed, d dead
+        //            claim release hand-over wait wake complete fail die cancel retry line-up resend
+        let picture = ["r.......c..q", "rqqw.cfdc...", "....q...c...", "............", "............", ".........qw.", "............"];
+        assert_eq!(RunState::ALL.map(row), picture);
+    }
 
     #[test]
-    fn an_ended_run_leaves_its_state_only_from_dead() {
+    fn a_run_that_has_ended_leaves_its_state_only_from_dead_and_only_for_an_operator() {
         for state in RunState::ALL.into_iter().filter(|s| s.has_ended()) {
-            for command in COMMANDS {
-                assert_eq!(state.after(command).is_some(), state == RunState::Dead && matches!(command, Command::Claim | Command::Retry));
+            for command in Command::ALL {
+                let may = state == RunState::Dead && matches!(command, Command::Retry | Command::LineUp);
+                assert_eq!(state.after(command).is_some(), may, "{state:?} {command:?}");
             }
         }
     }
 
     #[test]
-    fn only_a_running_run_can_end_by_work() {
-        for command in [Command::Complete, Command::Fail, Command::Die, Command::Release] {
-            assert_eq!(RunState::sources_of(command).collect::<Vec<_>>(), [RunState::Running]);
+    fn whatever_a_new_message_follows_is_queued() {
+        for state in RunState::ALL {
+            for command in Command::ALL {
+                if let Some(next) = state.after(command) {
+                    assert!(!command.is_enqueue() || next == RunState::Queued, "{state:?} {command:?}");
+                }
+            }
         }
     }
 

@@ -9,9 +9,9 @@ use super::clock::rfc3339_millis;
 use super::failure::Failure;
 use super::message::{Message, ToolCall};
 
-/// Bytes of the largest step, as JSON. The last step's answer stands in the conversation's turn too, beside up to 250 KB of
-/// messages, and DynamoDB takes 400 KB per item.
-pub const LARGEST_STEP: usize = 140_000;
+/// Bytes of the largest step, as JSON. A step that is larger than an item of DynamoDB (400 KB) is stored in several, in one
+/// transaction, which takes 4 MB.
+pub const LARGEST_STEP: usize = 3_000_000;
 
 /// One step of a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

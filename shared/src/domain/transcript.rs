@@ -12,6 +12,8 @@ pub struct Transcript {
     pending: Vec<ToolCall>,
     answer: Option<String>,
     steps: u32,
+    /// The last tool call, and how often it was made in a row.
+    last_call: Option<(ToolCall, u32)>,
 }
 
 /// The call that was not finished.
@@ -29,10 +31,10 @@ impl Transcript {
     /// A run that has done nothing yet. `input.messages` take the place of `history`.
     #[must_use]
     pub fn open(agent: &Agent, history: Vec<Message>, input: &AgentInput) -> Self {
-        let mut messages = vec![Message::system(agent.instructions)];
+        let mut messages = vec![Message::system(&agent.instructions)];
         messages.extend(input.messages.clone().unwrap_or(history));
         messages.push(Message::user(&input.prompt));
-        Self { messages, pending: Vec::new(), answer: None, steps: 0 }
+        Self { messages, pending: Vec::new(), answer: None, steps: 0, last_call: None }
     }
 
     /// Takes in the next step of the journal.
@@ -48,6 +50,7 @@ impl Transcript {
             }
             StepBody::Tool(tool) => {
                 self.pending.retain(|call| call.id != tool.call.id);
+                self.last_call = Some((tool.call.clone(), self.repeats_of(&tool.call) + 1));
                 self.messages.push(Message::tool(&tool.call, &tool.output));
             }
         }
@@ -60,6 +63,15 @@ impl Transcript {
             (Some(call), _) => Next::Tool(call.clone()),
             (None, Some(answer)) => Next::Ended(answer.clone()),
             (None, None) => Next::Model,
+        }
+    }
+
+    /// How often this call was made in a row just now: the same tool with the same arguments.
+    #[must_use]
+    pub fn repeats_of(&self, call: &ToolCall) -> u32 {
+        match &self.last_call {
+            Some((last, times)) if last.name == call.name && last.arguments == call.arguments => *times,
+            _ => 0,
         }
     }
 

@@ -75,7 +75,7 @@ impl Engine {
     ) -> Result<ModelStep, Stop> {
         let mut request = ModelRequest {
             messages: transcript.messages(),
-            tools: self.tools.specs(agent.tools),
+            tools: self.tools.specs(&agent.tools),
             key: format!("{}:{}", run.id, transcript.steps() + 1),
         };
         let mut failures: Vec<Failure> = Vec::new();
@@ -131,7 +131,7 @@ impl Engine {
         window: Window,
         hold: &dyn Hold,
     ) -> Result<ToolStep, Stop> {
-        let Some(tool) = self.tools.get(&call.name).filter(|_| agent.tools.contains(&call.name.as_str())) else {
+        let Some(tool) = self.tools.get(&call.name).filter(|_| agent.tools.contains(&call.name)) else {
             let output = format!("error: no tool is named `{}`; there are: {}", call.name, agent.tools.join(", "));
             return Ok(ToolStep { call, output, is_error: true });
         };

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use super::calls::jittered;
-use super::lease::lease_end;
-use super::ports::{Ending, JournalError};
+use super::ports::{Guard, JournalError};
 use super::{Advance, Carrier, Engine, Limits, Stop};
 use crate::domain::clock::after;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::run::Run;
 use crate::domain::state::{Command, RunState};
 use crate::domain::step::Step;
+use crate::domain::waiting::Waiting;
+use crate::ledger::{Change, Committed, commit};
 use crate::telemetry::chain;
 
 /// The first back-off of an attempt; doubled per attempt, drawn with full jitter.
@@ -23,10 +24,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Engine {
     /// Writes the last step and the end of the run in one transaction.
     pub(super) async fn complete(&self, run: &mut Run, step: Option<Step>, answer: String) -> Result<String, Stop> {
-        let mut ended = self.ended(run, Command::Complete);
+        let mut ended = self.after(run, Command::Complete, "answered", Duration::ZERO)?;
         ended.steps = step.as_ref().map_or(run.steps, |step| step.index);
-        let ending = Ending { step: step.as_ref(), response: Some(&answer) };
-        self.insist(run, || self.journal.end(&ended, ending)).await?;
+        let change = Change { run: &ended, guard: held(run), step: step.as_ref(), response: Some(&answer), cause: self.cause("answered") };
+        self.insist(run, || async {
+            let done = commit(self.journal.as_ref(), change).await?;
+            self.send_ready(done.next).await;
+            Ok(())
+        })
+        .await?;
         *run = ended;
         Ok(answer)
     }
@@ -39,7 +45,7 @@ impl Engine {
     {
         loop {
             match write().await {
-                Err(JournalError::Unavailable(cause)) if after(self.clock.now(), Limits::LEASE_MARGIN) < lease_end(run) => {
+                Err(JournalError::Unavailable(cause)) if after(self.clock.now(), Limits::LEASE_MARGIN) < run.lease_end() => {
                     tracing::warn!(run.id = %run.id, error = %chain(cause.as_ref()), "a step could not be written, trying again");
                     self.clock.sleep(PAUSE).await;
                 }
@@ -55,8 +61,9 @@ impl Engine {
             Stop::Lost => Err(JournalError::Lost),
             Stop::Journal(error) => Err(error),
             Stop::Deadline => self.out_of_time(run, carrier, made_progress).await,
+            Stop::Wait(waiting) => self.wait(&run, waiting).await,
             Stop::Terminal(failure) => self.fail(run, failure).await,
-            Stop::Uncertain(failure) => self.die(run, failure).await,
+            Stop::Uncertain(failure) => self.uncertain(run, failure, carrier).await,
             Stop::Attempt(failure, retry_after) => self.try_again(run, failure, retry_after, carrier, made_progress).await,
         };
         match result {
@@ -66,82 +73,127 @@ impl Engine {
     }
 
     /// A hand-over burns no attempt. But a worker that had no time for even one call would hand over for ever: that is a failure.
-    async fn out_of_time(&self, run: Run, carrier: Carrier, made_progress: bool) -> Result<Advance, JournalError> {
+    async fn out_of_time(&self, mut run: Run, carrier: Carrier, made_progress: bool) -> Result<Advance, JournalError> {
         match carrier {
             Carrier::Message { .. } if !made_progress => {
                 let message = "the worker's time is too short for one call; raise the function's timeout above the call's";
                 let failure = self.failure(&run, FailureCode::NoTime, message);
                 self.try_again(run, failure, None, carrier, made_progress).await
             }
-            Carrier::Message { .. } | Carrier::Request => self.hand_over(run, None, Duration::ZERO).await,
+            Carrier::Message { .. } | Carrier::Request => {
+                run.attempts = run.attempts.saturating_sub(1);
+                self.hand_over(&run, "out_of_time", Duration::ZERO).await
+            }
         }
     }
 
     async fn try_again(
         &self,
-        run: Run,
+        mut run: Run,
         failure: Failure,
         retry_after: Option<Duration>,
         carrier: Carrier,
         made_progress: bool,
     ) -> Result<Advance, JournalError> {
+        let (max, code) = (self.limits.max_attempts, failure.code.clone());
         match carrier {
-            Carrier::Message { attempt } if !made_progress && attempt >= self.limits.max_attempts => self.die(run, failure).await,
-            Carrier::Message { attempt } if !made_progress => self.come_back(run, failure, backoff(attempt, retry_after)).await,
-            // Progress, or no message that could come back: a new message, whose attempts count from one.
-            Carrier::Message { .. } | Carrier::Request => self.hand_over(run, Some(failure), backoff(1, retry_after)).await,
+            Carrier::Message { .. } if run.attempts >= max => return self.die(run, failure).await,
+            // A dead run has a message on the dead-letter queue; a request has none that could go there. So one attempt is left.
+            Carrier::Request => run.attempts = run.attempts.min(max.saturating_sub(1)),
+            Carrier::Message { .. } => {}
+        }
+        let pause = backoff(run.attempts, retry_after);
+        run.note(failure);
+        match carrier {
+            // Its attempts are not used up, but after its last delivery the message would be taken for dead.
+            Carrier::Message { deliveries } if !made_progress && deliveries < max => self.come_back(&run, &code, pause).await,
+            Carrier::Message { .. } | Carrier::Request => self.hand_over(&run, &code, pause).await,
         }
     }
 
     /// Record first, enqueue second. When the second fails, the message in hand comes back and stands in for the new one.
-    async fn hand_over(&self, mut run: Run, failure: Option<Failure>, delay: Duration) -> Result<Advance, JournalError> {
-        run.epoch += 1;
-        self.release(&mut run, failure).await?;
-        self.queue.send(&run.task(), delay).await?;
+    async fn hand_over(&self, run: &Run, reason: &str, delay: Duration) -> Result<Advance, JournalError> {
+        let handed = self.after(run, Command::HandOver, reason, delay)?;
+        let done = self.put(run, &handed, reason).await?;
+        self.queue.send(&done.run.task(), delay).await?;
         Ok(Advance::HandedOver)
     }
 
-    async fn come_back(&self, mut run: Run, failure: Failure, after: Duration) -> Result<Advance, JournalError> {
-        self.release(&mut run, Some(failure)).await?;
+    async fn come_back(&self, run: &Run, reason: &str, after: Duration) -> Result<Advance, JournalError> {
+        let released = self.after(run, Command::Release, reason, after)?;
+        self.put(run, &released, reason).await?;
         Ok(Advance::Again { after })
     }
 
-    async fn release(&self, run: &mut Run, failure: Option<Failure>) -> Result<(), JournalError> {
-        if let Some(failure) = failure {
-            run.note(failure);
+    async fn wait(&self, run: &Run, waiting: Waiting) -> Result<Advance, JournalError> {
+        let reason = match &waiting {
+            Waiting::Turn => "turn",
+            Waiting::Answer { .. } => "question",
+            Waiting::Time { .. } => "time",
+        };
+        let mut waits = self.after(run, Command::Wait, reason, Duration::ZERO)?;
+        if let Some(end) = waiting.ends_at() {
+            waits.look_at(end);
         }
-        run.state = RunState::Queued;
-        run.updated_at = self.clock.now();
-        run.drop_lease();
-        self.journal.release(run).await
+        waits.waiting = Some(waiting);
+        self.put(run, &waits, reason).await?;
+        Ok(Advance::Waiting)
     }
 
     async fn fail(&self, mut run: Run, failure: Failure) -> Result<Advance, JournalError> {
         tracing::warn!(run.id = %run.id, code = %failure.code, "run failed");
+        let code = failure.code.clone();
         run.note(failure);
-        let ended = self.ended(&run, Command::Fail);
-        self.journal.end(&ended, Ending { step: None, response: None }).await?;
+        let ended = self.after(&run, Command::Fail, &code, Duration::ZERO)?;
+        let done = self.put(&run, &ended, &code).await?;
+        self.send_ready(done.next).await;
         Ok(Advance::Ended { state: ended.state, response: None })
+    }
+
+    /// A call that must not be repeated may have happened: the run is dead. A request leaves that to a worker of the queue, whose
+    /// message then is the dead letter.
+    async fn uncertain(&self, mut run: Run, failure: Failure, carrier: Carrier) -> Result<Advance, JournalError> {
+        match carrier {
+            Carrier::Message { .. } => self.die(run, failure).await,
+            Carrier::Request => {
+                run.abandoned = true;
+                self.hand_over(&run, &failure.code, Duration::ZERO).await
+            }
+        }
     }
 
     async fn die(&self, mut run: Run, failure: Failure) -> Result<Advance, JournalError> {
         tracing::error!(run.id = %run.id, code = %failure.code, attempts = run.attempts, "run is dead");
+        let code = failure.code.clone();
         run.note(failure);
-        let ended = self.ended(&run, Command::Die);
-        self.journal.end(&ended, Ending { step: None, response: None }).await?;
+        let ended = self.after(&run, Command::Die, &code, Duration::ZERO)?;
+        let done = self.put(&run, &ended, &code).await?;
+        self.send_ready(done.next).await;
         Ok(Advance::Dead)
     }
 
-    fn ended(&self, run: &Run, command: Command) -> Run {
-        let now = self.clock.now();
-        let mut ended = run.clone();
-        // The table says where `command` leads from `running`; the store's condition makes sure that the run still is.
-        ended.state = RunState::Running.after(command).unwrap_or(run.state);
-        ended.updated_at = now;
-        ended.ended_at = Some(now);
-        ended.drop_lease();
-        ended
+    /// The record after `command`, which will be looked after if nobody takes it up for a while after `delay`.
+    fn after(&self, run: &Run, command: Command, reason: &str, delay: Duration) -> Result<Run, JournalError> {
+        let cause = self.cause(reason);
+        let mut next = run.clone();
+        // This worker holds the lease, so the run is running; if not, somebody else has it.
+        next.apply(command, cause).map_err(|_| JournalError::Lost)?;
+        if next.state == RunState::Queued {
+            next.look_at(after(cause.at, delay + cause.patience));
+        }
+        Ok(next)
     }
+
+    /// Writes what became of a run whose lease this worker holds.
+    async fn put(&self, before: &Run, after: &Run, reason: &str) -> Result<Committed, JournalError> {
+        let change = Change { run: after, guard: held(before), step: None, response: None, cause: self.cause(reason) };
+        commit(self.journal.as_ref(), change).await
+    }
+}
+
+/// The condition of every write of a worker.
+const fn held(run: &Run) -> Guard {
+    Guard::Held { lease_no: run.lease_no, steps: run.steps }
 }
 
 /// What the provider asked for, else exponential with full jitter.

@@ -5,6 +5,7 @@
 //! lease outlives its time-out; a worker that lost its lease stops and writes nothing.
 
 mod calls;
+mod caps;
 mod ending;
 mod lease;
 pub mod ports;
@@ -20,14 +21,18 @@ use crate::domain::agent::Agent;
 use crate::domain::clock::{Clock, after, between};
 use crate::domain::event::AgentInput;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::run::Run;
-use crate::domain::state::RunState;
-use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody};
+use crate::domain::price;
+use crate::domain::run::{Cause, Run};
+use crate::domain::state::{Command, RunState};
+use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody, ToolStep};
 use crate::domain::task::Task;
 use crate::domain::transcript::{Next, Transcript};
+use crate::domain::waiting::Waiting;
+use crate::ledger::{Change, commit, revive};
+use crate::telemetry::chain;
 use crate::tools::Toolbox;
 pub use calls::CallError;
-use ports::{Claim, Journal, JournalError, Lease, Model, Queue, Refusal};
+use ports::{Claim, Guard, Journal, JournalError, Lease, Model, Queue, Refusal, Write};
 
 /// The engine's numbers; each comes from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -36,12 +41,14 @@ pub struct Limits {
     pub lease: Duration,
     /// How long one model call may take; less than the lease, see [`Limits::LEASE_MARGIN`].
     pub model_timeout: Duration,
-    /// Deliveries of one message that may fail without progress before the run is dead.
+    /// Attempts without progress before a run is dead; and deliveries of one message before the queue takes it for dead.
     pub max_attempts: u32,
 }
 
 impl Limits {
-    /// What a lease must outlive a call's time-out by: one write of the result, and clocks that differ by up to 5 s.
+    /// What a lease must outlive a call's time-out by: one write of the result, and clocks that differ by up to 5 s (Lambda keeps its
+    /// clocks within a second of each other; a worker whose clock is off by more may lose its lease early, never keep it late,
+    /// because every write names the lease's number and not the time).
     pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
 }
 
@@ -57,10 +64,10 @@ pub struct Window {
 /// What carries the run to this worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
-    /// A queue message, delivered for the nth time: it comes back by itself.
+    /// A queue message, delivered for the nth time: it comes back by itself, until the queue takes it for dead.
     Message {
         /// Deliveries so far, this one included.
-        attempt: u32,
+        deliveries: u32,
     },
     /// A request whose caller waits: there is no message that could come back.
     Request,
@@ -71,8 +78,10 @@ pub enum Carrier {
 pub struct Delivery {
     /// Who claims: unique to this delivery, so that a duplicate in the same batch is somebody else.
     pub owner: String,
+    /// The queue's name for the message.
+    pub message: String,
     /// Deliveries of the message so far, this one included.
-    pub attempt: u32,
+    pub deliveries: u32,
 }
 
 /// Extends what makes the run come back if this worker dies. Idempotent; failures are logged, not fatal: the lease is the truth.
@@ -94,6 +103,8 @@ pub enum Advance {
     },
     /// A new message carries it on; this one is done.
     HandedOver,
+    /// It waits for something else than a message; this one is done.
+    Waiting,
     /// This message has to come back after the time.
     Again {
         /// When.
@@ -137,15 +148,31 @@ pub(crate) enum Stop {
     Terminal(Failure),
     /// The run cannot be repeated safely: an operator decides.
     Uncertain(Failure),
+    /// There is nothing to do until somebody answers or a time comes.
+    Wait(Waiting),
     /// The journal cannot be reached.
     Journal(JournalError),
 }
 
 impl Engine {
-    /// The delivery of the message with that id.
+    /// The delivery of the message with that id; `place` tells it from its duplicate in the same batch.
     #[must_use]
-    pub fn delivery(&self, message_id: &str, attempt: u32) -> Delivery {
-        Delivery { owner: format!("{}/{message_id}/{attempt}", self.worker), attempt }
+    pub fn delivery(&self, message: &str, place: usize, deliveries: u32) -> Delivery {
+        Delivery { owner: format!("{}/{message}/{deliveries}.{place}", self.worker), message: message.to_owned(), deliveries }
+    }
+
+    /// This worker as the cause of a transition.
+    #[must_use]
+    pub fn cause<'a>(&'a self, reason: &'a str) -> Cause<'a> {
+        Cause { at: self.clock.now(), by: &self.worker, reason, patience: self.limits.lease }
+    }
+
+    /// Sends what a write has made ready. The record says that it is queued: if this fails, the sweeper sends it.
+    pub async fn send_ready(&self, task: Option<Task>) {
+        let Some(task) = task else { return };
+        if let Err(error) = self.queue.send(&task, Duration::ZERO).await {
+            tracing::warn!(run.id = %task.run, error = %chain(&error), "a queued run is not sent yet; the sweeper does it");
+        }
     }
 }
 
@@ -164,15 +191,12 @@ impl Engine {
     /// # Errors
     /// When the journal or the queue cannot be reached: the message has to come back.
     pub async fn take_up(&self, task: &Task, delivery: &Delivery, window: Window, hold: &dyn Hold) -> Result<Advance, JournalError> {
-        let lease = self.lease(delivery);
-        let (now, attempt) = (lease.now, lease.attempt);
-        let claimed = match self.journal.claim(task, &lease).await? {
-            Claim::Taken(claimed) => claimed,
-            Claim::Refused(refusal) => return self.refused(task, attempt, refusal, now).await,
+        let run = match self.journal.claim(task, &self.lease(delivery)).await? {
+            Claim::Taken(run) => *run,
+            Claim::Refused(refusal) => return self.refused(task, delivery, refusal).await,
         };
-        let event = self.journal.event(&claimed.run.tenant, claimed.run.event).await?;
-        let carrier = Carrier::Message { attempt };
-        self.advance(claimed.run, claimed.was_abandoned, &event.input, carrier, window, hold).await
+        let input = self.journal.input(&run).await?;
+        self.advance(run, &input, Carrier::Message { deliveries: delivery.deliveries }, window, hold).await
     }
 
     /// Advances a run whose lease this worker holds, and settles how the pass ended.
@@ -182,46 +206,68 @@ impl Engine {
     pub async fn advance(
         &self,
         mut run: Run,
-        was_abandoned: bool,
         input: &AgentInput,
         carrier: Carrier,
         window: Window,
         hold: &dyn Hold,
     ) -> Result<Advance, JournalError> {
         let steps_before = run.steps;
-        match self.pass(&mut run, was_abandoned, input, window, hold).await {
+        match self.pass(&mut run, input, window, hold).await {
             Ok(answer) => Ok(Advance::Ended { state: RunState::Completed, response: Some(answer) }),
             Err(stop) => self.settle(run, stop, carrier, steps_before).await,
         }
     }
 
     /// A message whose run could not be claimed.
-    async fn refused(&self, task: &Task, attempt: u32, refusal: Refusal, now: Timestamp) -> Result<Advance, JournalError> {
+    async fn refused(&self, task: &Task, delivery: &Delivery, refusal: Refusal) -> Result<Advance, JournalError> {
         Ok(match refusal {
             Refusal::Missing => {
                 tracing::warn!(run.id = %task.run, epoch = task.epoch, "no such run: its message is dropped");
                 Advance::Stale
             }
             // A hand-over that was recorded but not sent leaves a queued run whose old message comes back: it stands in.
-            Refusal::Stale { current, state: RunState::Queued } if attempt > 1 => {
-                // Under a new epoch: should the other message exist after all, it means nothing any more.
-                // Refused may also mean that our own write was repeated by the transport: the message in hand stays until it is clear.
-                let Some(epoch) = self.journal.reissue(task, current).await? else {
-                    return Ok(Advance::Again { after: Limits::LEASE_MARGIN });
-                };
-                self.queue.send(&Task { epoch, ..task.clone() }, Duration::ZERO).await?;
-                Advance::HandedOver
-            }
+            Refusal::Stale { current, state: RunState::Queued } if delivery.deliveries > 1 => self.stand_in(task, current).await?,
             Refusal::Stale { current, .. } => {
                 tracing::info!(run.id = %task.run, epoch = task.epoch, current, "message of an older epoch dropped");
                 Advance::Stale
             }
+            // An operator moved it back from the dead-letter queue.
+            Refusal::Redriven(dead) => match revive(self.journal.as_ref(), &dead, self.cause("redriven")).await {
+                Ok(Some(done)) if done.run.state == RunState::Queued => {
+                    self.send_ready(Some(done.run.task())).await;
+                    Advance::HandedOver
+                }
+                Ok(Some(_)) => Advance::Waiting,
+                // Its conversation has no room, or it has moved: the message is needed until that is clear.
+                Ok(None) => Advance::Again { after: self.limits.lease },
+                Err(JournalError::Lost) => Advance::Again { after: Limits::LEASE_MARGIN },
+                Err(error) => return Err(error),
+            },
             // On its way to the dead-letter queue, which takes as many deliveries as the queue's policy says.
-            Refusal::Ended(RunState::Dead) => Advance::Dead,
-            Refusal::Ended(state) => Advance::Ended { state, response: None },
-            Refusal::Leased { until } => Advance::Again { after: between(now, until) + Limits::LEASE_MARGIN },
-            Refusal::ConversationBusy => Advance::Again { after: self.limits.lease },
+            Refusal::NotNow(RunState::Dead) => Advance::Dead,
+            Refusal::NotNow(state) => Advance::Ended { state, response: None },
+            Refusal::Leased { until } => Advance::Again { after: between(self.clock.now(), until) + Limits::LEASE_MARGIN },
         })
+    }
+
+    /// Sends a queued run again under a new epoch: should its other message exist after all, it means nothing any more.
+    async fn stand_in(&self, task: &Task, current: u64) -> Result<Advance, JournalError> {
+        let again = Advance::Again { after: Limits::LEASE_MARGIN };
+        let Some(found) = self.journal.run(&task.tenant, task.run).await? else { return Ok(Advance::Stale) };
+        let mut run = found.clone();
+        // It has moved: the message in hand stays until it is clear that it is not needed.
+        if found.epoch != current || run.apply(Command::Resend, self.cause("resent")).is_err() {
+            return Ok(again);
+        }
+        let change = Change { run: &run, guard: Guard::Seen(found.seen()), step: None, response: None, cause: self.cause("resent") };
+        match commit(self.journal.as_ref(), change).await {
+            Ok(done) => {
+                self.queue.send(&done.run.task(), Duration::ZERO).await?;
+                Ok(Advance::HandedOver)
+            }
+            Err(JournalError::Lost) => Ok(again),
+            Err(error) => Err(error),
+        }
     }
 
     /// Settles a run whose pass ended without a word on record (a panic, or a store that did not answer), so that the failure is
@@ -230,18 +276,18 @@ impl Engine {
     /// # Errors
     /// When the journal or the queue cannot be reached.
     pub async fn settle_unsettled(&self, task: &Task, delivery: &Delivery, code: FailureCode) -> Result<Advance, JournalError> {
-        let lease = self.lease(delivery);
-        let (now, attempt) = (lease.now, lease.attempt);
-        match self.journal.claim(task, &lease).await? {
-            Claim::Refused(refusal) => self.refused(task, attempt, refusal, now).await,
+        match self.journal.claim(task, &self.lease(delivery)).await? {
+            Claim::Refused(refusal) => self.refused(task, delivery, refusal).await,
             Claim::Taken(claimed) => {
-                let run = claimed.run;
+                let mut run = *claimed;
+                // This worker's own lease was counted when it was taken.
+                run.attempts = run.attempts.saturating_sub(1).max(1);
                 let stop = match self.what_was_in_flight(&run).await {
                     Ok(()) => Stop::Attempt(self.failure(&run, code, "the worker failed on this run; its log says where"), None),
                     Err(stop) => stop,
                 };
                 let steps = run.steps;
-                self.settle(run, stop, Carrier::Message { attempt }, steps).await
+                self.settle(run, stop, Carrier::Message { deliveries: delivery.deliveries }, steps).await
             }
         }
     }
@@ -249,34 +295,43 @@ impl Engine {
     /// Whether the call that was not finished may simply be made again.
     async fn what_was_in_flight(&self, run: &Run) -> Result<(), Stop> {
         let Some(agent) = Agent::named(&run.agent) else { return Ok(()) };
-        let event = self.journal.event(&run.tenant, run.event).await?;
-        let transcript = self.rebuild(run, agent, &event.input).await?;
+        let input = self.journal.input(run).await?;
+        let transcript = self.rebuild(run, agent, &input).await?;
         self.refuse_uncertain(run, &transcript)
     }
 
     /// Calls and journals until the answer is there or something stops it.
-    async fn pass(&self, run: &mut Run, was_abandoned: bool, input: &AgentInput, window: Window, hold: &dyn Hold) -> Result<String, Stop> {
+    async fn pass(&self, run: &mut Run, input: &AgentInput, window: Window, hold: &dyn Hold) -> Result<String, Stop> {
         let Some(agent) = Agent::named(&run.agent) else {
             let message = format!("no agent is named `{}` in this version; deploy it, then retry the run", run.agent);
             return Err(Stop::Attempt(self.failure(run, FailureCode::UnknownAgent, message), None));
         };
         let mut transcript = self.rebuild(run, agent, input).await?;
-        if was_abandoned {
+        if run.abandoned {
             self.refuse_uncertain(run, &transcript)?;
+        }
+        if run.attempts > self.limits.max_attempts {
+            let message = format!("{} workers in a row vanished or failed on the same step", run.attempts - 1);
+            return Err(Stop::Attempt(self.failure(run, FailureCode::WorkerLost, message), None));
         }
         loop {
             let started_at = self.clock.now();
-            let body = match transcript.next() {
+            let index = transcript.steps() + 1;
+            let next = transcript.next();
+            self.check_caps(run, agent, &transcript, &next)?;
+            let body = match next {
                 Next::Ended(answer) => return self.complete(run, None, answer).await,
-                Next::Model if transcript.steps() >= agent.max_steps => {
-                    let message = format!("the agent `{}` used its {} steps without an answer", agent.name, agent.max_steps);
-                    return Err(Stop::Terminal(self.failure(run, FailureCode::StepLimit, message)));
-                }
                 Next::Model => StepBody::Model(self.call_model(run, agent, &transcript, window, hold).await?),
+                Next::Tool(call) if Waiting::is_caused_by(&call.name) && agent.tools.contains(&call.name) => {
+                    match Waiting::of(&call, index, started_at) {
+                        Ok(waiting) => return Err(Stop::Wait(waiting)),
+                        Err(problem) => StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true }),
+                    }
+                }
                 Next::Tool(call) => StepBody::Tool(self.call_tool(run, agent, call, window, hold).await?),
             };
-            let step = Step { index: transcript.steps() + 1, started_at, ended_at: self.clock.now(), body };
-            run.usage += step.body.usage();
+            let step = Step { index, started_at, ended_at: self.clock.now(), body };
+            self.count(run, &step);
             if step.size() > LARGEST_STEP {
                 let message = format!("the result of step {} has {} bytes; the journal takes {LARGEST_STEP}", step.index, step.size());
                 return Err(Stop::Terminal(self.failure(run, FailureCode::ResultTooLarge, message)));
@@ -285,12 +340,25 @@ impl Engine {
             match transcript.next() {
                 Next::Ended(answer) => return self.complete(run, Some(step), answer).await,
                 Next::Model | Next::Tool(_) => {
-                    run.updated_at = step.ended_at;
-                    self.insist(run, || self.journal.append(run, &step)).await?;
+                    let writes = [Write::Progress(run, &step), Write::Step(run, &step)];
+                    self.insist(run, || async { self.journal.write(&writes).await.map_err(JournalError::from) }).await?;
                     run.steps = step.index;
                 }
             }
         }
+    }
+
+    /// What a finished step changes of its run.
+    fn count(&self, run: &mut Run, step: &Step) {
+        if let StepBody::Model(model) = &step.body {
+            let cost = price::cost_micros(&model.provider, &model.model, &model.usage);
+            run.cost_micros = run.cost_micros.zip(cost).map(|(so_far, cost)| so_far.saturating_add(cost));
+        }
+        run.usage += step.body.usage();
+        run.updated_at = step.ended_at;
+        run.abandoned = false;
+        // Progress: this lease is the first of what comes next.
+        run.attempts = 1;
     }
 
     async fn rebuild(&self, run: &Run, agent: &Agent, input: &AgentInput) -> Result<Transcript, Stop> {
@@ -320,7 +388,7 @@ impl Engine {
 
     fn lease(&self, delivery: &Delivery) -> Lease {
         let now = self.clock.now();
-        Lease { owner: delivery.owner.clone(), now, until: after(now, self.limits.lease), attempt: delivery.attempt }
+        Lease { owner: delivery.owner.clone(), now, until: after(now, self.limits.lease), message: delivery.message.clone() }
     }
 
     fn failure(&self, run: &Run, code: FailureCode, message: impl Into<String>) -> Failure {

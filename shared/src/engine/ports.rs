@@ -7,13 +7,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::CallError;
-use crate::domain::event::Event;
-use crate::domain::id::{EventId, RunId, TenantId};
+use crate::domain::conversation::Conversation;
+use crate::domain::event::{AgentInput, Event};
+use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
+use crate::domain::idempotency::UsedKey;
 use crate::domain::message::Message;
-use crate::domain::run::Run;
+use crate::domain::run::{Archive, Run, Seen, Transition};
 use crate::domain::state::RunState;
 use crate::domain::step::{FinishReason, Step, Usage};
 use crate::domain::task::Task;
+use crate::domain::turn::{Turn, TurnEnd};
 
 /// Why the journal did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -38,30 +41,21 @@ pub struct Lease {
     pub now: Timestamp,
     /// When the lease ends unless it is renewed.
     pub until: Timestamp,
-    /// Deliveries of the message so far.
-    pub attempt: u32,
+    /// The queue's name for the message. A message that is moved or sent again has a new one.
+    pub message: String,
 }
 
 /// What came of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The run is this worker's.
-    Taken(Box<Claimed>),
+    /// The run is this worker's: the record with its new lease.
+    Taken(Box<Run>),
     /// It is not.
     Refused(Refusal),
 }
 
-/// A run that was claimed.
-#[derive(Debug)]
-pub struct Claimed {
-    /// The run with its new lease.
-    pub run: Run,
-    /// Whether a lease had ended unreleased: its worker died or was cut off in the middle of something.
-    pub was_abandoned: bool,
-}
-
 /// Why a claim was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
     /// No such run.
     Missing,
@@ -72,15 +66,15 @@ pub enum Refusal {
         /// Where the run is.
         state: RunState,
     },
-    /// The run has ended (for `dead`: and the message is not a redriven one).
-    Ended(RunState),
+    /// The run has ended, or waits for something else than this message (for `dead`: and the message is the one it died of).
+    NotNow(RunState),
+    /// The run is dead and this is another message than the one it died of: an operator moved it back.
+    Redriven(Box<Run>),
     /// Another worker holds it.
     Leased {
         /// Until when at least.
         until: Timestamp,
     },
-    /// Another run of its conversation is active.
-    ConversationBusy,
 }
 
 impl Refusal {
@@ -94,95 +88,182 @@ impl Refusal {
         match run.state {
             RunState::Queued => None,
             RunState::Running if is_mine || !run.is_leased(lease.now) => None,
-            RunState::Running => Some(Self::Leased { until: Timestamp::from_millisecond(run.lease_until_ms).unwrap_or(lease.until) }),
-            // A redriven message is new to the queue; one that has more deliveries than the run had is on its way to the dead letters.
-            RunState::Dead if lease.attempt <= 1 || lease.attempt < run.attempts => None,
+            RunState::Running => Some(Self::Leased { until: run.lease_end() }),
+            RunState::Dead if run.message.as_deref() != Some(lease.message.as_str()) => Some(Self::Redriven(Box::new(run.clone()))),
             RunState::Dead | RunState::Waiting | RunState::Completed | RunState::Failed | RunState::Cancelled => {
-                Some(Self::Ended(run.state))
+                Some(Self::NotNow(run.state))
             }
         }
     }
 }
 
-impl Claimed {
-    /// The record as the claim leaves it.
+impl Lease {
+    /// The reason of the claim's transition. A lease that had lapsed means that its worker vanished.
     #[must_use]
-    pub fn from(mut run: Run, lease: &Lease) -> Self {
+    pub const fn reason() -> &'static str {
+        "claimed"
+    }
+
+    /// The record as the claim leaves it. [`Refusal::of`] has said that it may be taken.
+    #[must_use]
+    pub fn take(&self, mut run: Run) -> Run {
         // Also when the owner is the same: a claim that the transport repeats finds itself, and must not forget who was before.
-        let was_abandoned = run.state == RunState::Running;
+        run.abandoned |= run.state == RunState::Running;
         run.state = RunState::Running;
-        run.lease_no += 1;
-        run.lease_owner = Some(lease.owner.clone());
-        run.lease_until_ms = lease.until.as_millisecond();
-        run.attempts = lease.attempt;
-        run.updated_at = lease.now;
-        run.ended_at = None;
-        Self { run, was_abandoned }
+        run.lease_to(self.owner.clone(), self.until, Some(self.message.clone()));
+        run.transitions.push(self.transition());
+        run.updated_at = self.now;
+        run
+    }
+
+    /// What the audit trail says of the claim.
+    #[must_use]
+    pub fn transition(&self) -> Transition {
+        Transition { at: self.now, to: RunState::Running, by: self.owner.clone(), reason: Self::reason().to_owned() }
     }
 }
 
-/// A run to be recorded, with all that belongs to it.
-#[derive(Debug, Clone)]
-pub struct Acceptance {
-    /// What arrived.
-    pub event: Event,
-    /// The run, `queued`, or already `running` under the lease of the function that accepts it.
-    pub run: Run,
-}
-
-/// Why a run was not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum AcceptError {
-    /// The conversation does not exist, or is another tenant's.
-    #[error("no such conversation")]
-    NoConversation,
-    /// A run of the conversation is active.
-    #[error("the conversation is busy")]
-    ConversationBusy,
-    /// The run's id sorts before the conversation's latest: two clocks differ. An id above `last` will do.
-    #[error("the run is out of order")]
-    OutOfOrder {
-        /// The conversation's latest run.
-        last: RunId,
-    },
-    /// The store could not be reached. What became of the write is unknown.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
-
-/// How a worker's part of a run ends.
+/// One conditional write. A list of them is written whole or not at all.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending<'a> {
-    /// The last step, when it is what ends the run: written in the same transaction.
-    pub step: Option<&'a Step>,
-    /// The answer, for the conversation.
-    pub response: Option<&'a str>,
+pub enum Write<'a> {
+    /// The whole record of a run.
+    Run(&'a Run, Guard),
+    /// What a step changes of its run: the number of steps, usage, cost, attempts, time. On condition that the lease counts and the
+    /// step is the next.
+    Progress(&'a Run, &'a Step),
+    /// A step that is not there yet.
+    Step(&'a Run, &'a Step),
+    /// An archive that is not there yet.
+    Archive(&'a Run, &'a Archive),
+    /// The input of a run that is not its event's payload; not there yet.
+    Input(&'a Run, &'a AgentInput),
+    /// An event that is not there yet.
+    Event(&'a TenantId, &'a Event),
+    /// A turn that is not there yet.
+    Turn(&'a Run, &'a Turn),
+    /// How the turn of this run ended; on condition that it is there.
+    EndTurn(&'a Run, TurnEnd, Option<Answer<'a>>),
+    /// A conversation.
+    Conversation(&'a TenantId, ConversationWrite<'a>),
+    /// A key that is not remembered, or not any more at that time.
+    Key(&'a TenantId, &'a UsedKey),
+    /// A mark of a trigger: that it has seen something, or how often it ran. See [`Mark`].
+    Mark(&'a TenantId, &'a Mark),
 }
 
-/// Durable records of runs. Every write names the lease and is refused with [`JournalError::Lost`] once that is not
-/// the run's; every write is atomic and may be repeated by the transport without a second effect.
+/// What the write of a run's record is conditional on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// That it is not there yet.
+    New,
+    /// That the lease with this number is held, and so many steps are written.
+    Held {
+        /// See [`Run::lease_no`].
+        lease_no: u64,
+        /// See [`Run::steps`].
+        steps: u32,
+    },
+    /// That it is as it was read.
+    Seen(Seen),
+}
+
+/// An answer, or where it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer<'a> {
+    /// It.
+    Text(&'a str),
+    /// The step whose message it is: it is too long to stand in two places.
+    InStep(u32),
+}
+
+/// How a conversation is written.
+#[derive(Debug, Clone, Copy)]
+pub enum ConversationWrite<'a> {
+    /// It is not there yet.
+    Open(&'a Conversation),
+    /// `run` takes it if nobody has it and its id is above the latest: saves reading it.
+    TakeFree(&'a Run),
+    /// `run` leaves it if it is its turn and nobody waits: saves reading it.
+    LeaveAlone(&'a Run),
+    /// On condition that its version is the one before this one.
+    Put(&'a Conversation),
+}
+
+/// What a trigger remembers, for all functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The trigger, and what it has seen or the window that is counted.
+    pub key: String,
+    /// How often it may be written before [`Mark::expires_at`]: 1 for what must be seen only once.
+    pub limit: u32,
+    /// The time of the write.
+    pub now: Timestamp,
+    /// When it is forgotten, in seconds since 1970: the table's time to live.
+    pub expires_at: i64,
+}
+
+/// Why a list of writes was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// A condition did not hold: the first one that did not, and what is there instead, where that is of use.
+    #[error("write {index} was refused")]
+    Refused {
+        /// Which of the list.
+        index: usize,
+        /// What is there.
+        found: Found,
+    },
+    /// The store could not be reached. What became of the writes is unknown.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is there instead.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Found {
+    /// Nothing, or nothing of use.
+    #[default]
+    Nothing,
+    /// A conversation.
+    Conversation(Conversation),
+    /// A key that was used.
+    Key(UsedKey),
+}
+
+impl From<WriteError> for JournalError {
+    /// A refused write of a worker means that the run is not its own any more.
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Refused { .. } => Self::Lost,
+            WriteError::Unavailable(cause) => Self::Unavailable(cause),
+        }
+    }
+}
+
+/// Durable records of runs and what belongs to them. Reads are strongly consistent. Every write is atomic, conditional, and
+/// may be repeated by the transport without a second effect; the adapter retries what has surely had no effect.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Records event, run, conversation and turn: all or nothing, in one call.
-    async fn accept(&self, acceptance: &Acceptance) -> Result<(), AcceptError>;
-    /// Takes the lease if the message's epoch counts and nobody holds it.
+    /// All of these (at most 100) or none.
+    async fn write(&self, writes: &[Write<'_>]) -> Result<(), WriteError>;
+    /// Takes the lease if the message's epoch counts and nobody holds it. One call.
     async fn claim(&self, task: &Task, lease: &Lease) -> Result<Claim, JournalError>;
-    /// The event of a run.
-    async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Event, JournalError>;
+    /// Extends the lease; [`JournalError::Lost`] if it is not this one's any more. One call.
+    async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError>;
+    /// Whether the lease is still this one's: a cheap look, for the time that a call takes.
+    async fn is_held(&self, run: &Run) -> Result<bool, JournalError>;
+    /// A run.
+    async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError>;
+    /// What a run is asked: its own input, or its event's.
+    async fn input(&self, run: &Run) -> Result<AgentInput, JournalError>;
     /// All steps of a run, in order.
     async fn steps(&self, run: &Run) -> Result<Vec<Step>, JournalError>;
-    /// The messages of the finished turns before this run, in order of arrival.
+    /// The messages of the turns before this run, in order of arrival, see [`Turn::into_history`].
     async fn history(&self, run: &Run) -> Result<Vec<Message>, JournalError>;
-    /// Adds the step after `run.steps`, and `run`'s usage and time.
-    async fn append(&self, run: &Run, step: &Step) -> Result<(), JournalError>;
-    /// Writes `run` in its final state, gives the conversation free and adds the last step, if any.
-    async fn end(&self, run: &Run, ending: Ending<'_>) -> Result<(), JournalError>;
-    /// Gives the lease back: writes `run` as `queued`, with the epoch that it now has.
-    async fn release(&self, run: &Run) -> Result<(), JournalError>;
-    /// Raises the epoch of a run that is queued at epoch `current`, for a new message; `None` when it is not any more.
-    async fn reissue(&self, task: &Task, current: u64) -> Result<Option<u64>, JournalError>;
-    /// Extends the lease.
-    async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError>;
+    /// A conversation without its turns.
+    async fn conversation(&self, tenant: &TenantId, id: ConversationId) -> Result<Option<Conversation>, JournalError>;
+    /// An event.
+    async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError>;
 }
 
 /// Where tasks go. Not ordered; a task may be delivered more than once, which the epoch and the lease make harmless.

@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
 
-pub use self::store::MemoryStore;
+pub use self::store::{MemoryStore, Tables};
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
-use crate::domain::event::{AGENT_REQUEST, AgentInput, Event, EventMeta};
+use crate::domain::event::{AGENT_REQUEST, Event, EventMeta};
 use crate::domain::id::{ConversationId, EventId, TenantId};
 use crate::domain::message::{Message, ToolCall};
 use crate::domain::run::Run;
@@ -192,7 +192,7 @@ impl Hold for CountingHold {
 /// A run of the default agent that was accepted at `at`, with a first question.
 #[must_use]
 pub fn a_run(tenant: &TenantId, at: Timestamp) -> Run {
-    Run::new(tenant.clone(), &an_event(at), ConversationId::new(at), false, DEFAULT_AGENT.into())
+    Run::new(tenant.clone(), &an_event(at), ConversationId::new(at), false, DEFAULT_AGENT.into(), Duration::from_secs(60))
 }
 
 /// The event of a question.
@@ -205,7 +205,9 @@ pub fn an_event(at: Timestamp) -> Event {
         principal: "test".into(),
         meta: EventMeta::default(),
         created_at: at,
-        input: AgentInput { prompt: "why?".into(), ..AgentInput::default() },
+        client_id: None,
+        payload: json!({"prompt": "why?"}),
+        matches: Vec::new(),
     }
 }
 

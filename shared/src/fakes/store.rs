@@ -7,52 +7,77 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{locked, unavailable};
-use crate::domain::event::Event;
+use crate::domain::conversation::Conversation;
+use crate::domain::event::{AgentInput, Event};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
+use crate::domain::idempotency::UsedKey;
 use crate::domain::message::Message;
-use crate::domain::run::Run;
-use crate::domain::state::{Command, RunState};
-use crate::domain::step::Step;
+use crate::domain::run::{Archive, Run};
+use crate::domain::state::RunState;
+use crate::domain::step::{Step, StepBody};
 use crate::domain::task::Task;
-use crate::domain::turn::{Conversation, Turn};
-use crate::engine::ports::{AcceptError, Acceptance, Claim, Claimed, Ending, Journal, JournalError, Lease, Refusal};
-use crate::operate::{Range, Records, Requeued};
-
-#[derive(Debug, Default)]
-struct Tables {
-    runs: BTreeMap<RunId, Run>,
-    events: HashMap<EventId, Event>,
-    steps: HashMap<RunId, Vec<Step>>,
-    conversations: HashMap<(TenantId, ConversationId), (Conversation, Vec<Turn>)>,
-    writes: usize,
-    is_down: bool,
-}
+use crate::domain::turn::Turn;
+use crate::engine::ports::{Answer, Claim, ConversationWrite, Found, Guard, Journal, JournalError, Lease, Refusal, Write, WriteError};
+use crate::operate::{Erasure, Range, Records};
 
 /// Everything that a table would hold.
+#[derive(Debug, Default, Clone)]
+pub struct Tables {
+    /// Runs.
+    pub runs: BTreeMap<RunId, Run>,
+    /// Their journals.
+    pub steps: HashMap<RunId, Vec<Step>>,
+    /// Their archives.
+    pub archives: HashMap<RunId, Vec<Archive>>,
+    /// Their own inputs.
+    pub inputs: HashMap<RunId, AgentInput>,
+    /// Events.
+    pub events: HashMap<EventId, Event>,
+    /// Conversations.
+    pub conversations: HashMap<ConversationId, Conversation>,
+    /// Their turns.
+    pub turns: BTreeMap<(ConversationId, RunId), Turn>,
+    /// Used keys.
+    pub keys: HashMap<String, UsedKey>,
+    /// Marks of triggers: how often, and until when.
+    pub marks: HashMap<String, (u32, i64)>,
+}
+
+/// A store in memory.
 #[derive(Debug, Default)]
-pub struct MemoryStore(Mutex<Tables>);
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+    writes: Mutex<usize>,
+    is_down: Mutex<bool>,
+}
 
 impl MemoryStore {
     /// Puts a run as it is.
     pub fn put(&self, run: Run) {
-        locked(&self.0).runs.insert(run.id, run);
+        locked(&self.tables).runs.insert(run.id, run);
     }
 
     /// Puts an event as it is.
     pub fn put_event(&self, event: Event) {
-        locked(&self.0).events.insert(event.id, event);
+        locked(&self.tables).events.insert(event.id, event);
     }
 
     /// The run as it is.
     #[must_use]
     pub fn get(&self, id: RunId) -> Option<Run> {
-        locked(&self.0).runs.get(&id).cloned()
+        locked(&self.tables).runs.get(&id).cloned()
+    }
+
+    /// Everything as it is.
+    #[must_use]
+    pub fn tables(&self) -> Tables {
+        locked(&self.tables).clone()
     }
 
     /// Runs stored so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        locked(&self.0).runs.len()
+        locked(&self.tables).runs.len()
     }
 
     /// Whether nothing is stored.
@@ -61,254 +86,324 @@ impl MemoryStore {
         self.len() == 0
     }
 
-    /// Writes done so far.
+    /// Writing calls so far.
     #[must_use]
     pub fn writes(&self) -> usize {
-        locked(&self.0).writes
+        *locked(&self.writes)
     }
 
     /// Refuses everything while `true`.
     pub fn set_down(&self, is_down: bool) {
-        locked(&self.0).is_down = is_down;
+        *locked(&self.is_down) = is_down;
     }
 
     /// All steps of a run.
     #[must_use]
     pub fn journal_of(&self, id: RunId) -> Vec<Step> {
-        locked(&self.0).steps.get(&id).cloned().unwrap_or_default()
+        locked(&self.tables).steps.get(&id).cloned().unwrap_or_default()
+    }
+
+    fn check(&self) -> Result<(), JournalError> {
+        if *locked(&self.is_down) { Err(unavailable()) } else { Ok(()) }
     }
 }
 
 impl Tables {
-    fn check(&self) -> Result<(), JournalError> {
-        if self.is_down { Err(unavailable()) } else { Ok(()) }
+    fn is_held(&self, id: RunId, lease_no: u64) -> bool {
+        self.runs.get(&id).is_some_and(|run| run.state == RunState::Running && run.lease_no == lease_no)
     }
 
-    /// The stored run, if `run`'s lease still counts.
-    fn held(&mut self, run: &Run) -> Result<&mut Run, JournalError> {
-        self.check()?;
-        self.writes += 1;
-        let stored = self.runs.get_mut(&run.id).ok_or(JournalError::Lost)?;
-        let is_held = stored.state == RunState::Running && stored.lease_no == run.lease_no;
-        if is_held { Ok(stored) } else { Err(JournalError::Lost) }
-    }
-
-    fn add_step(&mut self, run: RunId, step: &Step) -> Result<(), JournalError> {
-        let steps = self.steps.entry(run).or_default();
-        if steps.len() + 1 != step.index as usize {
-            return Err(JournalError::Lost);
-        }
-        steps.push(step.clone());
-        Ok(())
-    }
-
-    fn free_conversation(&mut self, run: &Run, response: Option<&str>) {
-        let Some((conversation, turns)) = self.conversations.get_mut(&(run.tenant.clone(), run.conversation)) else { return };
-        if conversation.active_run == Some(run.id) {
-            conversation.active_run = None;
-        }
-        if let (Some(response), Some(turn)) = (response, turns.iter_mut().find(|turn| turn.run_id == run.id)) {
-            turn.response = Some(response.to_owned());
-        }
-    }
-
-    /// Whether the conversation was free, or already this run's.
-    fn take_conversation(&mut self, run: &Run) -> bool {
-        match self.conversations.get_mut(&(run.tenant.clone(), run.conversation)) {
-            Some((conversation, _)) if conversation.active_run.is_some_and(|id| id != run.id) => false,
-            Some((conversation, _)) => {
-                conversation.active_run = Some(run.id);
-                true
+    /// Whether the write may be done, and what is there if not.
+    fn allows(&self, write: &Write<'_>) -> Result<(), Found> {
+        let yes = |allowed: bool| if allowed { Ok(()) } else { Err(Found::Nothing) };
+        match write {
+            Write::Run(run, Guard::New) => yes(!self.runs.contains_key(&run.id)),
+            Write::Run(run, Guard::Held { lease_no, steps }) => {
+                yes(self.is_held(run.id, *lease_no) && self.runs.get(&run.id).is_some_and(|stored| stored.steps == *steps))
             }
-            None => true,
+            Write::Run(run, Guard::Seen(seen)) => yes(self.runs.get(&run.id).is_some_and(|stored| stored.seen() == *seen)),
+            Write::Progress(run, step) => {
+                yes(self.is_held(run.id, run.lease_no) && self.runs.get(&run.id).is_some_and(|stored| stored.steps + 1 == step.index))
+            }
+            Write::Step(run, step) => {
+                yes(self.steps.get(&run.id).is_none_or(|steps| steps.iter().all(|stored| stored.index != step.index)))
+            }
+            Write::Archive(run, archive) => {
+                yes(self.archives.get(&run.id).is_none_or(|all| all.iter().all(|stored| stored.index != archive.index)))
+            }
+            Write::Input(run, _) => yes(!self.inputs.contains_key(&run.id)),
+            Write::Event(_, event) => yes(!self.events.contains_key(&event.id)),
+            Write::Turn(run, turn) => yes(!self.turns.contains_key(&(run.conversation, turn.run_id))),
+            Write::EndTurn(run, ..) => yes(self.turns.contains_key(&(run.conversation, run.id))),
+            Write::Conversation(_, write) => self.allows_conversation(*write),
+            Write::Key(_, key) => match self.keys.get(&key.digest).filter(|used| !used.has_expired(key.created_at)) {
+                None => Ok(()),
+                Some(used) => Err(Found::Key(used.clone())),
+            },
+            Write::Mark(_, mark) => {
+                let marked = self.marks.get(&mark.key).filter(|(_, expires_at)| *expires_at > mark.now.as_second());
+                yes(marked.is_none_or(|(count, _)| *count < mark.limit))
+            }
+        }
+    }
+
+    fn allows_conversation(&self, write: ConversationWrite<'_>) -> Result<(), Found> {
+        let (id, allowed): (_, fn(&Conversation, ConversationWrite<'_>) -> bool) = match write {
+            ConversationWrite::Open(conversation) => (conversation.id, |_, _| false),
+            ConversationWrite::TakeFree(run) => (run.conversation, |stored, write| {
+                let ConversationWrite::TakeFree(run) = write else { return false };
+                stored.active_run.is_none() && !stored.is_being_deleted && stored.last_run.is_none_or(|last| last < run.id)
+            }),
+            ConversationWrite::LeaveAlone(run) => (run.conversation, |stored, write| {
+                let ConversationWrite::LeaveAlone(run) = write else { return false };
+                stored.active_run == Some(run.id) && stored.line.is_empty()
+            }),
+            ConversationWrite::Put(conversation) => (conversation.id, |stored, write| {
+                let ConversationWrite::Put(new) = write else { return false };
+                stored.version + 1 == new.version
+            }),
+        };
+        match self.conversations.get(&id) {
+            None if matches!(write, ConversationWrite::Open(_)) => Ok(()),
+            None => Err(Found::Nothing),
+            Some(stored) if allowed(stored, write) => Ok(()),
+            Some(stored) => Err(Found::Conversation(stored.clone())),
+        }
+    }
+
+    fn apply(&mut self, write: &Write<'_>) {
+        match write {
+            Write::Run(run, _) => {
+                self.runs.insert(run.id, (*run).clone());
+            }
+            Write::Progress(run, step) => {
+                if let Some(stored) = self.runs.get_mut(&run.id) {
+                    stored.steps = step.index;
+                    stored.usage = run.usage;
+                    stored.cost_micros = run.cost_micros;
+                    stored.attempts = run.attempts;
+                    stored.abandoned = run.abandoned;
+                    stored.updated_at = run.updated_at;
+                }
+            }
+            Write::Step(run, step) => self.steps.entry(run.id).or_default().push((*step).clone()),
+            Write::Archive(run, archive) => self.archives.entry(run.id).or_default().push((*archive).clone()),
+            Write::Input(run, input) => {
+                self.inputs.insert(run.id, (*input).clone());
+            }
+            Write::Event(_, event) => {
+                self.events.insert(event.id, (*event).clone());
+            }
+            Write::Turn(run, turn) => {
+                self.turns.insert((run.conversation, turn.run_id), (*turn).clone());
+            }
+            Write::EndTurn(run, end, answer) => {
+                if let Some(turn) = self.turns.get_mut(&(run.conversation, run.id)) {
+                    turn.ended = Some(*end);
+                    match answer {
+                        Some(Answer::Text(text)) => turn.response = Some((*text).to_owned()),
+                        Some(Answer::InStep(step)) => turn.response_step = Some(*step),
+                        None => {}
+                    }
+                }
+            }
+            Write::Conversation(_, write) => self.apply_conversation(*write),
+            Write::Key(_, key) => {
+                self.keys.insert(key.digest.clone(), (*key).clone());
+            }
+            Write::Mark(_, mark) => {
+                let marked = self.marks.entry(mark.key.clone()).or_insert((0, mark.expires_at));
+                if marked.1 <= mark.now.as_second() {
+                    *marked = (0, mark.expires_at);
+                }
+                marked.0 += 1;
+            }
+        }
+    }
+
+    fn apply_conversation(&mut self, write: ConversationWrite<'_>) {
+        match write {
+            ConversationWrite::Open(new) | ConversationWrite::Put(new) => {
+                self.conversations.insert(new.id, new.clone());
+            }
+            ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run) => {
+                let Some(stored) = self.conversations.get_mut(&run.conversation) else { return };
+                stored.version += 1;
+                stored.updated_at = run.updated_at;
+                if matches!(write, ConversationWrite::TakeFree(_)) {
+                    stored.active_run = Some(run.id);
+                    stored.last_run = Some(run.id);
+                } else {
+                    stored.active_run = None;
+                }
+            }
+        }
+    }
+
+    fn answer_in(&self, turn: &Turn) -> Option<String> {
+        let step = self.steps.get(&turn.run_id)?.iter().find(|step| Some(step.index) == turn.response_step)?;
+        match &step.body {
+            StepBody::Model(model) => model.message.content.clone(),
+            StepBody::Tool(_) => None,
         }
     }
 }
 
 #[async_trait]
 impl Journal for MemoryStore {
-    async fn accept(&self, acceptance: &Acceptance) -> Result<(), AcceptError> {
-        let Acceptance { event, run } = acceptance;
-        let mut tables = locked(&self.0);
-        tables.check()?;
-        let key = (run.tenant.clone(), run.conversation);
-        let is_known = tables.conversations.contains_key(&key);
-        if run.has_history && !is_known {
-            return Err(AcceptError::NoConversation);
+    async fn write(&self, writes: &[Write<'_>]) -> Result<(), WriteError> {
+        *locked(&self.writes) += 1;
+        if *locked(&self.is_down) {
+            return Err(WriteError::Unavailable("switched off by the test".into()));
         }
-        let now = run.created_at;
-        let entry = tables.conversations.entry(key).or_insert_with(|| {
-            (Conversation { id: run.conversation, active_run: None, last_run: None, created_at: now, updated_at: now }, Vec::new())
-        });
-        if entry.0.active_run.is_some() {
-            return Err(AcceptError::ConversationBusy);
+        let mut tables = locked(&self.tables);
+        for (index, write) in writes.iter().enumerate() {
+            tables.allows(write).map_err(|found| WriteError::Refused { index, found })?;
         }
-        if let Some(last) = entry.0.last_run.filter(|last| *last >= run.id) {
-            return Err(AcceptError::OutOfOrder { last });
+        for write in writes {
+            tables.apply(write);
         }
-        entry.0.active_run = Some(run.id);
-        entry.0.last_run = Some(run.id);
-        entry.1.push(Turn { run_id: run.id, messages: event.input.as_messages(), response: None, created_at: now });
-        tables.writes += 1;
-        tables.events.insert(event.id, event.clone());
-        tables.runs.insert(run.id, run.clone());
         Ok(())
     }
 
     async fn claim(&self, task: &Task, lease: &Lease) -> Result<Claim, JournalError> {
-        let mut tables = locked(&self.0);
-        tables.check()?;
-        tables.writes += 1;
+        *locked(&self.writes) += 1;
+        self.check()?;
+        let mut tables = locked(&self.tables);
         let Some(run) = tables.runs.get(&task.run).filter(|run| run.tenant == task.tenant).cloned() else {
             return Ok(Claim::Refused(Refusal::Missing));
         };
         if let Some(refusal) = Refusal::of(&run, task, lease) {
             return Ok(Claim::Refused(refusal));
         }
-        if run.state == RunState::Dead && !tables.take_conversation(&run) {
-            return Ok(Claim::Refused(Refusal::ConversationBusy));
-        }
-        let claimed = Claimed::from(run, lease);
-        tables.runs.insert(task.run, claimed.run.clone());
-        Ok(Claim::Taken(Box::new(claimed)))
+        let taken = lease.take(run);
+        // The real one's update writes these and no others.
+        let mut stored = taken.clone();
+        stored.abandoned = tables.runs.get(&task.run).is_some_and(|run| run.abandoned);
+        tables.runs.insert(task.run, stored);
+        Ok(Claim::Taken(Box::new(taken)))
     }
 
-    async fn event(&self, _tenant: &TenantId, id: EventId) -> Result<Event, JournalError> {
-        locked(&self.0).check()?;
-        locked(&self.0).events.get(&id).cloned().ok_or(JournalError::NotFound)
+    async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError> {
+        *locked(&self.writes) += 1;
+        self.check()?;
+        let mut tables = locked(&self.tables);
+        if !tables.is_held(run.id, run.lease_no) {
+            return Err(JournalError::Lost);
+        }
+        tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?.lease_until_ms = until.as_millisecond();
+        Ok(())
+    }
+
+    async fn is_held(&self, run: &Run) -> Result<bool, JournalError> {
+        self.check()?;
+        Ok(locked(&self.tables).is_held(run.id, run.lease_no))
+    }
+
+    async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError> {
+        self.check()?;
+        Ok(self.get(id).filter(|run| run.tenant == *tenant))
+    }
+
+    async fn input(&self, run: &Run) -> Result<AgentInput, JournalError> {
+        self.check()?;
+        let tables = locked(&self.tables);
+        if run.trigger.is_some() {
+            return tables.inputs.get(&run.id).cloned().ok_or(JournalError::NotFound);
+        }
+        let event = tables.events.get(&run.event).ok_or(JournalError::NotFound)?;
+        event.agent_input().map_err(|error| JournalError::Unavailable(Box::new(error)))
     }
 
     async fn steps(&self, run: &Run) -> Result<Vec<Step>, JournalError> {
-        locked(&self.0).check()?;
+        self.check()?;
         Ok(self.journal_of(run.id))
     }
 
     async fn history(&self, run: &Run) -> Result<Vec<Message>, JournalError> {
-        let tables = locked(&self.0);
-        tables.check()?;
-        let turns = tables.conversations.get(&(run.tenant.clone(), run.conversation)).map(|(_, turns)| turns.clone());
-        Ok(turns.unwrap_or_default().into_iter().filter(|turn| turn.run_id < run.id).flat_map(Turn::into_history).collect())
+        self.check()?;
+        let tables = locked(&self.tables);
+        let turns = tables.turns.iter().filter(|((conversation, id), _)| *conversation == run.conversation && *id < run.id);
+        Ok(turns
+            .flat_map(|(_, turn)| {
+                let response = turn.response.clone().or_else(|| tables.answer_in(turn));
+                Turn { response, ..turn.clone() }.into_history()
+            })
+            .collect())
     }
 
-    async fn append(&self, run: &Run, step: &Step) -> Result<(), JournalError> {
-        let mut tables = locked(&self.0);
-        tables.held(run)?;
-        tables.add_step(run.id, step)?;
-        let stored = tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?;
-        stored.steps = step.index;
-        stored.usage = run.usage;
-        stored.updated_at = run.updated_at;
-        Ok(())
+    async fn conversation(&self, _tenant: &TenantId, id: ConversationId) -> Result<Option<Conversation>, JournalError> {
+        self.check()?;
+        Ok(locked(&self.tables).conversations.get(&id).cloned())
     }
 
-    async fn end(&self, run: &Run, ending: Ending<'_>) -> Result<(), JournalError> {
-        let mut tables = locked(&self.0);
-        tables.held(run)?;
-        if let Some(step) = ending.step {
-            tables.add_step(run.id, step)?;
-        }
-        tables.runs.insert(run.id, run.clone());
-        tables.free_conversation(run, ending.response);
-        Ok(())
-    }
-
-    async fn release(&self, run: &Run) -> Result<(), JournalError> {
-        *locked(&self.0).held(run)? = run.clone();
-        Ok(())
-    }
-
-    async fn reissue(&self, task: &Task, current: u64) -> Result<Option<u64>, JournalError> {
-        let mut tables = locked(&self.0);
-        tables.check()?;
-        let run = tables.runs.get_mut(&task.run).filter(|run| run.state == RunState::Queued && run.epoch == current);
-        Ok(run.map(|run| {
-            run.epoch += 1;
-            run.epoch
-        }))
-    }
-
-    async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError> {
-        locked(&self.0).held(run)?.lease_until_ms = until.as_millisecond();
-        Ok(())
+    async fn event(&self, _tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError> {
+        self.check()?;
+        Ok(locked(&self.tables).events.get(&id).cloned())
     }
 }
 
 #[async_trait]
 impl Records for MemoryStore {
-    async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError> {
-        locked(&self.0).check()?;
-        Ok(self.get(id).filter(|run| run.tenant == *tenant))
-    }
-
-    async fn event(&self, _tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError> {
-        locked(&self.0).check()?;
-        Ok(locked(&self.0).events.get(&id).cloned())
-    }
-
-    async fn steps(&self, _tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError> {
-        locked(&self.0).check()?;
+    async fn steps_after(&self, _tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError> {
+        self.check()?;
         Ok(self.journal_of(run).into_iter().filter(|step| step.index > after).take(limit).collect())
     }
 
+    async fn archives(&self, run: &Run) -> Result<Vec<Archive>, JournalError> {
+        self.check()?;
+        Ok(locked(&self.tables).archives.get(&run.id).cloned().unwrap_or_default())
+    }
+
     async fn ids(&self, tenant: &TenantId, state: Option<RunState>, range: Range, limit: usize) -> Result<Vec<RunId>, JournalError> {
-        let tables = locked(&self.0);
-        tables.check()?;
+        self.check()?;
         let fits = |run: &&Run| {
             run.tenant == *tenant
                 && state.is_none_or(|state| run.state == state)
                 && range.before.is_none_or(|before| run.id < before)
                 && range.after.is_none_or(|after| run.id > after)
         };
-        Ok(tables.runs.values().rev().filter(fits).map(|run| run.id).take(limit).collect())
+        Ok(locked(&self.tables).runs.values().rev().filter(fits).map(|run| run.id).take(limit).collect())
     }
 
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError> {
-        locked(&self.0).check()?;
+        self.check()?;
         Ok(ids.iter().filter_map(|id| self.get(*id)).filter(|run| run.tenant == *tenant).collect())
     }
 
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError> {
-        locked(&self.0).check()?;
-        Ok(locked(&self.0).runs.values().filter(|run| run.tenant == *tenant && run.state == state).count() as u64)
+        self.check()?;
+        Ok(locked(&self.tables).runs.values().filter(|run| run.tenant == *tenant && run.state == state).count() as u64)
     }
 
-    async fn conversation(
-        &self,
-        tenant: &TenantId,
-        id: ConversationId,
-        after: Option<RunId>,
-        limit: usize,
-    ) -> Result<Option<(Conversation, Vec<Turn>)>, JournalError> {
-        locked(&self.0).check()?;
-        let found = locked(&self.0).conversations.get(&(tenant.clone(), id)).cloned();
-        Ok(found.map(|(conversation, turns)| {
-            (conversation, turns.into_iter().filter(|turn| after.is_none_or(|after| turn.run_id > after)).take(limit).collect())
-        }))
+    async fn turns(&self, _tenant: &TenantId, id: ConversationId, after: Option<RunId>, limit: usize) -> Result<Vec<Turn>, JournalError> {
+        self.check()?;
+        let tables = locked(&self.tables);
+        let turns = tables.turns.iter().filter(|((of, run), _)| *of == id && after.is_none_or(|after| *run > after));
+        Ok(turns.map(|(_, turn)| turn.clone()).take(limit).collect())
     }
 
-    async fn cancel(&self, run: &Run) -> Result<(), JournalError> {
-        let mut tables = locked(&self.0);
-        tables.check()?;
-        tables.writes += 1;
-        let stored = tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?;
-        let state = stored.state.after(Command::Cancel).ok_or(JournalError::Lost)?;
-        *stored = Run { state, ..run.clone() };
-        stored.drop_lease();
-        tables.free_conversation(run, None);
+    async fn erase(&self, _tenant: &TenantId, what: Erasure) -> Result<(), JournalError> {
+        self.check()?;
+        let mut tables = locked(&self.tables);
+        match what {
+            Erasure::Run(run) => {
+                if let Some(record) = tables.runs.remove(&run) {
+                    // An event of triggers is no part of a conversation: its other runs stand on it.
+                    if record.trigger.is_none() {
+                        tables.events.remove(&record.event);
+                    }
+                    tables.turns.remove(&(record.conversation, run));
+                }
+                tables.steps.remove(&run);
+                tables.archives.remove(&run);
+                tables.inputs.remove(&run);
+            }
+            Erasure::Conversation(conversation) => {
+                tables.turns.retain(|(of, _), _| *of != conversation);
+                tables.conversations.remove(&conversation);
+            }
+        }
         Ok(())
-    }
-
-    async fn requeue(&self, run: &Run) -> Result<Requeued, JournalError> {
-        let mut tables = locked(&self.0);
-        tables.check()?;
-        if tables.runs.get(&run.id).is_none_or(|stored| stored.state.after(Command::Retry).is_none() || stored.epoch + 1 != run.epoch) {
-            return Err(JournalError::Lost);
-        }
-        if !tables.take_conversation(run) {
-            return Ok(Requeued::ConversationBusy);
-        }
-        tables.writes += 1;
-        tables.runs.insert(run.id, run.clone());
-        Ok(Requeued::Yes)
     }
 }

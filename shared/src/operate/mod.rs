@@ -1,52 +1,60 @@
-//! What people ask of runs: list, cancel, retry. Reads are strongly consistent, but for the order of lists.
+//! What people ask of runs: list, cancel, retry, answer, delete. Reads are strongly consistent, but for the order of lists.
 //!
-//! This file is what it takes of the world; [`list()`], [`cancel()`] and [`Redrive`] are what it does with it.
+//! This file is what it takes of the world; the others are what it does with it.
 
+mod answer;
 mod cancel;
+mod delete;
 mod list;
 mod redrive;
 
 use async_trait::async_trait;
 
+pub use self::answer::{NewAnswer, answer, time_is_over};
 pub use self::cancel::cancel;
+pub use self::delete::{Deleted, delete};
 pub use self::list::{Page, RunFilter, list};
 pub use self::redrive::Redrive;
-use crate::domain::event::Event;
-use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
-use crate::domain::run::Run;
+use crate::domain::id::{ConversationId, RunId, TenantId};
+use crate::domain::run::{Archive, Run};
 use crate::domain::state::RunState;
 use crate::domain::step::Step;
 use crate::domain::task::Task;
-use crate::domain::turn::{Conversation, Turn};
-use crate::engine::ports::JournalError;
+use crate::domain::turn::Turn;
+use crate::engine::ports::{Journal, JournalError};
 
-/// The records as people see them. Writes are conditional and refused with [`JournalError::Lost`] when the run has moved.
+/// The records as people see them.
 #[async_trait]
-pub trait Records: Send + Sync {
-    /// A run.
-    async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError>;
-    /// What it answers.
-    async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError>;
+pub trait Records: Journal {
     /// Steps after the one with index `after`, in order, at most `limit`.
-    async fn steps(&self, tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError>;
+    async fn steps_after(&self, tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError>;
+    /// What a run's record does not keep any more, oldest first.
+    async fn archives(&self, run: &Run) -> Result<Vec<Archive>, JournalError>;
     /// Ids below `before`, newest first, at most `limit`; of runs in `state` if given (only states that are listed).
     async fn ids(&self, tenant: &TenantId, state: Option<RunState>, range: Range, limit: usize) -> Result<Vec<RunId>, JournalError>;
     /// The runs with these ids (at most 100), newest first; those that do not exist are left out.
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError>;
     /// How many runs are in `state` (only states that are listed).
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError>;
-    /// A conversation and its turns after `after`, in order, at most `limit`.
-    async fn conversation(
+    /// The turns of a conversation after `after`, in order, at most `limit`.
+    async fn turns(
         &self,
         tenant: &TenantId,
-        id: ConversationId,
+        conversation: ConversationId,
         after: Option<RunId>,
         limit: usize,
-    ) -> Result<Option<(Conversation, Vec<Turn>)>, JournalError>;
-    /// Writes `run` as `cancelled` if it may be, and gives its conversation free.
-    async fn cancel(&self, run: &Run) -> Result<(), JournalError>;
-    /// Writes a dead `run` as `queued` with the epoch that it now has, and takes its conversation if that is free.
-    async fn requeue(&self, run: &Run) -> Result<Requeued, JournalError>;
+    ) -> Result<Vec<Turn>, JournalError>;
+    /// Removes records for good. Not atomic; may be repeated until it succeeds.
+    async fn erase(&self, tenant: &TenantId, what: Erasure) -> Result<(), JournalError>;
+}
+
+/// What is removed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Erasure {
+    /// A run with its steps, archives, input and turn, and its event unless a trigger started it.
+    Run(RunId),
+    /// A conversation that is marked for deletion, once its runs are gone.
+    Conversation(ConversationId),
 }
 
 /// Ids between two bounds, both exclusive.
@@ -56,15 +64,6 @@ pub struct Range {
     pub after: Option<RunId>,
     /// Older than this.
     pub before: Option<RunId>,
-}
-
-/// What came of a requeue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Requeued {
-    /// It is queued.
-    Yes,
-    /// Another run of its conversation is active.
-    ConversationBusy,
 }
 
 /// The dead-letter queue itself.
@@ -100,9 +99,12 @@ pub enum CommandError {
     /// The run's state does not allow it.
     #[error("the run is {}", .0.as_str())]
     WrongState(RunState),
-    /// Another run of its conversation is active.
-    #[error("the conversation is busy")]
-    ConversationBusy,
+    /// As many runs of its conversation wait as may.
+    #[error("the conversation is full")]
+    ConversationFull,
+    /// The run waits for another question, or for none.
+    #[error("the question is not open")]
+    NotAsked,
     /// The store or the queue cannot be reached.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CommandError, DeadLetterQueue, Records, Requeued};
+use super::{CommandError, DeadLetterQueue, Records};
 use crate::domain::clock::Clock;
 use crate::domain::id::{RunId, TenantId};
-use crate::domain::run::Run;
+use crate::domain::run::{Cause, Run};
 use crate::domain::state::{Command, RunState};
-use crate::engine::ports::{JournalError, Queue};
+use crate::engine::ports::{Guard, JournalError, Queue};
+use crate::ledger::{Change, Committed, commit, revive};
 use crate::telemetry::chain;
+
+/// How long a run that was put back may wait for a worker before the sweeper looks after its message.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Puts dead runs back.
 pub struct Redrive {
@@ -24,34 +28,44 @@ pub struct Redrive {
 }
 
 impl Redrive {
-    /// Puts one dead run back: it resumes at the step that failed. Its message on the dead-letter queue means nothing from now on.
-    /// A run that is queued already is sent again under a new epoch: its message may never have been.
+    /// Puts one dead run back: it resumes at the step that failed, or waits for its turn in its conversation. Its message on the
+    /// dead-letter queue means nothing from then on. A run that is queued already is sent again under a new epoch: its message may
+    /// never have been.
     ///
     /// # Errors
     /// See [`CommandError`].
-    pub async fn retry(&self, tenant: &TenantId, id: RunId) -> Result<Run, CommandError> {
-        let mut run = self.records.run(tenant, id).await?.ok_or(CommandError::NotFound)?;
-        run.state = run.state.after(Command::Retry).ok_or(CommandError::WrongState(run.state))?;
-        run.epoch += 1;
-        run.attempts = 0;
-        run.updated_at = self.clock.now();
-        run.ended_at = None;
-        match self.records.requeue(&run).await {
-            Ok(Requeued::Yes) => {}
-            Ok(Requeued::ConversationBusy) => return Err(CommandError::ConversationBusy),
+    pub async fn retry(&self, tenant: &TenantId, id: RunId, by: &str) -> Result<Run, CommandError> {
+        let found = self.records.run(tenant, id).await?.ok_or(CommandError::NotFound)?;
+        let cause = Cause { at: self.clock.now(), by, reason: "retried", patience: PATIENCE };
+        let done = match found.state {
+            RunState::Dead => revive(self.records.as_ref(), &found, cause).await,
+            state => self.resend(&found, cause).await.ok_or(CommandError::WrongState(state))?.map(Some),
+        };
+        let run = match done {
+            Ok(Some(done)) => done.run,
+            Ok(None) => return Err(CommandError::ConversationFull),
             // Somebody else was faster: a retry, or the worker that a redrive woke. Either way it is no longer dead.
             Err(JournalError::Lost) => {
                 let state = self.records.run(tenant, id).await?.map_or(RunState::Queued, |run| run.state);
                 return Err(CommandError::WrongState(state));
             }
             Err(error) => return Err(error.into()),
+        };
+        if run.state == RunState::Queued {
+            self.queue.send(&run.task(), Duration::ZERO).await?;
         }
-        self.queue.send(&run.task(), Duration::ZERO).await?;
-        tracing::info!(run.id = %run.id, epoch = run.epoch, "dead run retried");
+        tracing::info!(run.id = %run.id, epoch = run.epoch, state = run.state.as_str(), "dead run retried");
         if let Err(error) = self.dead_letters.forget(&run.task()).await {
-            tracing::warn!(run.id = %run.id, error = %chain(&error), "the dead letter of a retried run stays; it will be dropped when it is redriven");
+            tracing::warn!(run.id = %run.id, error = %chain(&error), "the dead letter of a retried run stays for the sweeper");
         }
         Ok(run)
+    }
+
+    async fn resend(&self, found: &Run, cause: Cause<'_>) -> Option<Result<Committed, JournalError>> {
+        let mut run = found.clone();
+        run.apply(Command::Resend, cause).ok()?;
+        let change = Change { run: &run, guard: Guard::Seen(found.seen()), step: None, response: None, cause };
+        Some(commit(self.records.as_ref(), change).await)
     }
 }
 
@@ -68,9 +82,9 @@ mod tests {
         store.put(run.clone());
         let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock };
         *queue.is_down.lock().unwrap() = true;
-        assert!(matches!(redrive.retry(&run.tenant, run.id).await, Err(CommandError::Journal(_))));
+        assert!(matches!(redrive.retry(&run.tenant, run.id, "ana").await, Err(CommandError::Journal(_))));
         *queue.is_down.lock().unwrap() = false;
-        assert_eq!(redrive.retry(&run.tenant, run.id).await.unwrap().state, RunState::Queued);
+        assert_eq!(redrive.retry(&run.tenant, run.id, "ana").await.unwrap().state, RunState::Queued);
         let sent: Vec<u64> = queue.take().iter().map(|(task, _)| task.epoch).collect();
         assert_eq!(sent, [3], "under a new epoch, so that the lost one means nothing should it turn up");
     }

@@ -1,6 +1,7 @@
 //! What agents can do besides talking.
 
 mod clock;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ impl Toolbox {
     /// The tools that are built in.
     #[must_use]
     pub fn built_in(clock: Arc<dyn Clock>) -> Self {
-        Self(vec![Arc::new(clock::ClockTool(clock))])
+        Self(vec![Arc::new(clock::ClockTool(clock)), Arc::new(waits::AskHuman), Arc::new(waits::Wait)])
     }
 
     /// These tools.
@@ -55,7 +56,7 @@ impl Toolbox {
 
     /// What a model is told of the tools with these names.
     #[must_use]
-    pub fn specs(&self, names: &[&str]) -> Vec<ToolSpec> {
-        self.0.iter().map(|tool| tool.spec()).filter(|spec| names.contains(&spec.name)).collect()
+    pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
+        self.0.iter().map(|tool| tool.spec()).filter(|spec| names.iter().any(|name| name == spec.name)).collect()
     }
 }

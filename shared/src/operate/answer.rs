@@ -1,0 +1,140 @@
+//! Ending a wait: by a human's answer, or because the time has come. What was waited for becomes the result of the call that
+//! waits, in the transaction that queues the run: it is finished like any other step.
+
+use std::time::Duration;
+
+use super::{CommandError, Records};
+use crate::domain::clock::rfc3339_millis;
+use crate::domain::id::{RunId, TenantId};
+use crate::domain::run::{Cause, Run};
+use crate::domain::state::Command;
+use crate::domain::step::{Step, StepBody, ToolStep};
+use crate::domain::waiting::Waiting;
+use crate::engine::ports::{Guard, Journal, JournalError, Queue};
+use crate::ledger::{Change, commit};
+use crate::telemetry::chain;
+
+/// A human's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAnswer {
+    /// Which question.
+    pub question_id: String,
+    /// What the agent is told.
+    pub text: String,
+}
+
+/// Takes a human's answer and lets the run go on.
+///
+/// # Errors
+/// [`CommandError::NotAsked`] when the run does not wait for that question, or not any more.
+pub async fn answer(
+    records: &dyn Records,
+    queue: &dyn Queue,
+    cause: Cause<'_>,
+    tenant: &TenantId,
+    id: RunId,
+    new: &NewAnswer,
+) -> Result<Run, CommandError> {
+    let run = records.run(tenant, id).await?.ok_or(CommandError::NotFound)?;
+    let Some(Waiting::Answer { question_id, expires_at, .. }) = &run.waiting else { return Err(CommandError::NotAsked) };
+    if *question_id != new.question_id || *expires_at <= cause.at {
+        return Err(CommandError::NotAsked);
+    }
+    match wake(records, queue, cause, &run, new.text.clone(), false).await {
+        // Somebody else was faster.
+        Err(JournalError::Lost) => Err(CommandError::NotAsked),
+        other => other.map_err(CommandError::from),
+    }
+}
+
+/// Ends the wait of `run`, whose time has come, as somebody just read it.
+///
+/// # Errors
+/// [`JournalError::Lost`] when it has moved meanwhile, or its time has not come.
+pub async fn time_is_over(journal: &dyn Journal, queue: &dyn Queue, cause: Cause<'_>, run: &Run) -> Result<Run, JournalError> {
+    let at = rfc3339_millis::format;
+    let (output, is_error) = match &run.waiting {
+        Some(Waiting::Answer { expires_at, .. }) if *expires_at <= cause.at => {
+            (format!("error: nobody answered until {}", at(*expires_at)), true)
+        }
+        Some(Waiting::Time { until, .. }) if *until <= cause.at => (format!("it is {}", at(cause.at)), false),
+        _ => return Err(JournalError::Lost),
+    };
+    wake(journal, queue, cause, run, output, is_error).await
+}
+
+async fn wake(
+    journal: &dyn Journal,
+    queue: &dyn Queue,
+    cause: Cause<'_>,
+    run: &Run,
+    output: String,
+    is_error: bool,
+) -> Result<Run, JournalError> {
+    let (Some(Waiting::Answer { call, .. } | Waiting::Time { call, .. }), started_at) = (run.waiting.clone(), run.updated_at) else {
+        return Err(JournalError::Lost);
+    };
+    let guard = Guard::Seen(run.seen());
+    let mut woken = run.clone();
+    woken.apply(Command::Wake, cause).map_err(|_| JournalError::Lost)?;
+    woken.steps += 1;
+    let body = StepBody::Tool(ToolStep { call, output, is_error });
+    let step = Step { index: woken.steps, started_at, ended_at: cause.at, body };
+    let done = commit(journal, Change { run: &woken, guard, step: Some(&step), response: None, cause }).await?;
+    if let Err(error) = queue.send(&done.run.task(), Duration::ZERO).await {
+        tracing::warn!(run.id = %run.id, error = %chain(&error), "a run that was woken is not sent yet; the sweeper does it");
+    }
+    Ok(done.run)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::message::ToolCall;
+    use crate::domain::state::RunState;
+    use crate::domain::waiting::ASK_HUMAN;
+    use crate::fakes::{MemoryQueue, MemoryStore, a_run};
+
+    fn waiting() -> Run {
+        let mut run = a_run(&"acme".parse().unwrap(), Timestamp::UNIX_EPOCH);
+        let call = ToolCall { id: "c".into(), name: ASK_HUMAN.into(), arguments: json!({"question": "May I?", "expires_in_seconds": 60}) };
+        run.state = RunState::Waiting;
+        run.waiting = Some(Waiting::of(&call, 1, Timestamp::UNIX_EPOCH).unwrap());
+        run
+    }
+
+    fn cause(second: i64) -> Cause<'static> {
+        Cause { at: Timestamp::from_second(second).unwrap(), by: "ana", reason: "answered", patience: Duration::from_secs(60) }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_a_step_and_counts_once() {
+        let (store, queue, run) = (MemoryStore::default(), MemoryQueue::default(), waiting());
+        store.put(run.clone());
+        let new = NewAnswer { question_id: "q1".into(), text: "yes".into() };
+        let other = NewAnswer { question_id: "q2".into(), ..new.clone() };
+        let refused = answer(&store, &queue, cause(5), &run.tenant, run.id, &other).await;
+        assert!(matches!(refused, Err(CommandError::NotAsked)));
+        let woken = answer(&store, &queue, cause(5), &run.tenant, run.id, &new).await.unwrap();
+        assert_eq!((woken.state, woken.epoch, woken.steps, woken.waited_ms), (RunState::Queued, 2, 1, 5_000));
+        assert!(matches!(&store.journal_of(run.id)[0].body, StepBody::Tool(tool) if tool.output == "yes" && !tool.is_error));
+        assert_eq!(queue.take().len(), 1);
+        let again = answer(&store, &queue, cause(6), &run.tenant, run.id, &new).await;
+        assert!(matches!(again, Err(CommandError::NotAsked)), "the question is answered");
+    }
+
+    #[tokio::test]
+    async fn a_question_that_nobody_answers_is_an_error_for_the_model() {
+        let (store, queue, run) = (MemoryStore::default(), MemoryQueue::default(), waiting());
+        store.put(run.clone());
+        let new = NewAnswer { question_id: "q1".into(), text: "yes".into() };
+        assert!(matches!(answer(&store, &queue, cause(60), &run.tenant, run.id, &new).await, Err(CommandError::NotAsked)), "too late");
+        assert!(matches!(time_is_over(&store, &queue, cause(59), &run).await, Err(JournalError::Lost)), "too early");
+        let woken = time_is_over(&store, &queue, cause(60), &run).await.unwrap();
+        assert_eq!(woken.state, RunState::Queued);
+        assert!(matches!(&store.journal_of(run.id)[0].body, StepBody::Tool(tool) if tool.is_error));
+    }
+}
