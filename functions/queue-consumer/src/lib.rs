@@ -125,7 +125,7 @@ impl Consumer {
     async fn settle(&self, message: &SqsMessage, place: usize, window: Window, done: &Done) -> Option<BatchItemFailure> {
         let id = message.message_id.clone().unwrap_or_default();
         let receipt = message.receipt_handle.as_deref().unwrap_or_default();
-        let come_back = match self.advance(message, &format!("{id}.{place}"), receipt, window).await {
+        let come_back = match self.advance(message, &id, place, receipt, window).await {
             Outcome::Done => {
                 done.add(receipt);
                 return None;
@@ -141,7 +141,7 @@ impl Consumer {
         Some(failure)
     }
 
-    async fn advance(&self, message: &SqsMessage, name: &str, receipt: &str, window: Window) -> Outcome {
+    async fn advance(&self, message: &SqsMessage, name: &str, place: usize, receipt: &str, window: Window) -> Outcome {
         let task = match Task::from_body(message.body.as_deref().unwrap_or_default()) {
             Ok(task) => task,
             Err(error) => {
@@ -149,28 +149,27 @@ impl Consumer {
                 return Outcome::After(AT_ONCE);
             }
         };
-        // The place tells a message from its duplicate in the same batch.
-        let delivery = self.engine.delivery(name, receive_count(message));
+        let delivery = self.engine.delivery(name, place, receive_count(message));
         let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };
         let advanced = AssertUnwindSafe(self.engine.take_up(&task, &delivery, window, &hold)).catch_unwind().await;
         let advanced = match advanced {
             // After its last delivery the message becomes a dead letter: not for a run that has ended, nor without a word on record.
-            Ok(Ok(Advance::Lost) | Err(_)) if delivery.attempt >= self.engine.limits.max_attempts => {
+            Ok(Ok(Advance::Lost) | Err(_)) if delivery.deliveries >= self.engine.limits.max_attempts => {
                 self.settle_unsettled(&task, &delivery, FailureCode::JournalUnavailable).await
             }
             Ok(advanced) => advanced,
             Err(_) => {
-                tracing::error!(run.id = %task.run, attempt = delivery.attempt, "the worker panicked");
+                tracing::error!(run.id = %task.run, deliveries = delivery.deliveries, "the worker panicked");
                 self.settle_unsettled(&task, &delivery, FailureCode::WorkerPanicked).await
             }
         };
         match advanced {
-            Ok(Advance::Ended { .. } | Advance::HandedOver | Advance::Stale) => Outcome::Done,
+            Ok(Advance::Ended { .. } | Advance::HandedOver | Advance::Waiting | Advance::Stale) => Outcome::Done,
             Ok(Advance::Again { after }) => Outcome::After(after),
             Ok(Advance::Dead) => Outcome::After(AT_ONCE),
             Ok(Advance::Lost) => Outcome::AsItIs,
             Err(error) => {
-                tracing::error!(run.id = %task.run, attempt = delivery.attempt, error = %chain(&error), "run could not be advanced");
+                tracing::error!(run.id = %task.run, deliveries = delivery.deliveries, error = %chain(&error), "run could not be advanced");
                 // The lease may be ours still: no use to come back before it ends.
                 Outcome::AsItIs
             }

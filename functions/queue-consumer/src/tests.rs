@@ -5,8 +5,8 @@ use shared::domain::failure::FailureCode;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
 use shared::engine::CallError;
-use shared::engine::ports::{Acceptance, Journal, Model, ModelReply, ModelRequest};
-use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+use shared::engine::ports::{Model, ModelReply, ModelRequest};
+use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
 
 use super::*;
 
@@ -38,7 +38,7 @@ impl World {
     async fn accept(&self) -> Run {
         let event = an_event(self.clock.now());
         let run = Run { event: event.id, ..a_run(&"acme".parse().unwrap(), self.clock.now()) };
-        self.store.accept(&Acceptance { event, run: run.clone() }).await.unwrap();
+        accept(&self.store, &event, &run).await;
         run
     }
 
@@ -153,9 +153,9 @@ async fn a_message_that_is_done_stays_hidden_until_its_batch_is() {
     w.consumer.engine.limits.model_timeout = Duration::from_secs(250);
     let quick = w.accept().await;
     let mut event = an_event(w.clock.now());
-    event.input.prompt = "slow".into();
+    event.payload = serde_json::json!({"prompt": "slow"});
     let slow = Run { event: event.id, ..a_run(&"acme".parse().unwrap(), w.clock.now()) };
-    w.store.accept(&Acceptance { event, run: slow.clone() }).await.unwrap();
+    accept(&w.store, &event, &slow).await;
     assert!(w.deliver(&[("quick", quick.task().to_body(), 1), ("slow", slow.task().to_body(), 1)]).await.is_empty());
     let hidden = w.hidden.0.lock().unwrap();
     assert!(hidden.iter().any(|(receipts, duration)| *receipts == ["receipt-quick"] && *duration == Duration::from_secs(35)), "{hidden:?}");

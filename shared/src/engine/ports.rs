@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::CallError;
 use crate::domain::conversation::Conversation;
 use crate::domain::event::{AgentInput, Event};
+use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::idempotency::UsedKey;
 use crate::domain::message::Message;
@@ -98,17 +99,15 @@ impl Refusal {
 }
 
 impl Lease {
-    /// The reason of the claim's transition. A lease that had lapsed means that its worker vanished.
-    #[must_use]
-    pub const fn reason() -> &'static str {
-        "claimed"
-    }
-
     /// The record as the claim leaves it. [`Refusal::of`] has said that it may be taken.
     #[must_use]
     pub fn take(&self, mut run: Run) -> Run {
         // Also when the owner is the same: a claim that the transport repeats finds itself, and must not forget who was before.
         run.abandoned |= run.state == RunState::Running;
+        if run.state == RunState::Running && run.lease_owner.as_ref() != Some(&self.owner) {
+            let message = "the worker that had the run vanished, or was cut off, in the middle of a step";
+            run.note(Failure::new(FailureCode::WorkerLost, message, self.now, run.attempts));
+        }
         run.state = RunState::Running;
         run.lease_to(self.owner.clone(), self.until, Some(self.message.clone()));
         run.transitions.push(self.transition());
@@ -119,7 +118,7 @@ impl Lease {
     /// What the audit trail says of the claim.
     #[must_use]
     pub fn transition(&self) -> Transition {
-        Transition { at: self.now, to: RunState::Running, by: self.owner.clone(), reason: Self::reason().to_owned() }
+        Transition { at: self.now, to: RunState::Running, by: self.owner.clone(), reason: "claimed".to_owned() }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::domain::failure::FailureCode;
-use crate::engine::ports::{Acceptance, ToolSpec};
-use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+use crate::engine::ports::{Journal, ToolSpec};
+use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
 use crate::tools::Tool;
 
 struct World {
@@ -26,7 +26,7 @@ async fn world(script: impl IntoIterator<Item = Scripted>) -> World {
     let engine = engine(store.clone(), queue.clone(), model.clone(), clock.clone());
     let event = an_event(clock.now());
     let run = Run { event: event.id, ..a_run(&"acme".parse().unwrap(), clock.now()) };
-    store.accept(&Acceptance { event, run: run.clone() }).await.unwrap();
+    accept(&store, &event, &run).await;
     World { store, queue, model, clock, engine, hold: CountingHold::default(), run }
 }
 
@@ -37,7 +37,31 @@ impl World {
 
     async fn take_up_for(&self, attempt: u32, time: Duration) -> Advance {
         let window = Window { deadline: after(self.clock.now(), time), cut_calls: false };
-        self.engine.take_up(&self.stored().task(), &self.engine.delivery("m", attempt), window, &self.hold).await.unwrap()
+        self.deliver("m", attempt, window).await
+    }
+
+    /// The message with that id, delivered for the nth time.
+    async fn deliver(&self, message: &str, deliveries: u32, window: Window) -> Advance {
+        let delivery = self.engine.delivery(message, 0, deliveries);
+        self.engine.take_up(&self.stored().task(), &delivery, window, &self.hold).await.unwrap()
+    }
+
+    fn window(&self) -> Window {
+        Window { deadline: after(self.clock.now(), Duration::from_secs(300)), cut_calls: false }
+    }
+
+    /// Another worker's lease on the run, taken with the message `m`.
+    async fn claim(&self, owner: &str) -> Claim {
+        let now = self.clock.now();
+        let lease = Lease { owner: owner.into(), now, until: after(now, self.engine.limits.lease), message: "m".into() };
+        self.store.claim(&self.stored().task(), &lease).await.unwrap()
+    }
+
+    async fn claimed(&self, owner: &str) -> Run {
+        match self.claim(owner).await {
+            Claim::Taken(run) => *run,
+            Claim::Refused(refusal) => panic!("refused: {refusal:?}"),
+        }
     }
 
     fn stored(&self) -> Run {
@@ -88,7 +112,21 @@ async fn attempts_without_progress_are_used_up() {
     assert_eq!((run.state, run.failures.len(), run.attempts), (RunState::Dead, 3, 3));
     assert_eq!(run.error().unwrap().code, "provider_unavailable");
     assert_eq!(w.take_up(4).await, Advance::Dead, "a message on its way to the dead letters does not wake the run");
-    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }), "a redriven one does");
+    assert_eq!(w.deliver("moved", 1, w.window()).await, Advance::HandedOver, "a redriven one does: it has another name");
+    let run = w.stored();
+    assert_eq!((run.state, run.epoch, run.attempts), (RunState::Queued, 2, 0));
+    assert!(matches!(w.deliver("new", 1, w.window()).await, Advance::Ended { state: RunState::Completed, .. }));
+}
+
+#[tokio::test]
+async fn attempts_are_the_runs_and_not_the_messages() {
+    let w = world(std::iter::repeat_with(outage).take(9)).await;
+    assert!(matches!(w.deliver("a", 1, w.window()).await, Advance::Again { .. }));
+    assert!(matches!(w.deliver("b", 1, w.window()).await, Advance::Again { .. }));
+    assert_eq!(w.deliver("c", 1, w.window()).await, Advance::Dead);
+    let w = world([outage(), outage(), outage()]).await;
+    assert_eq!(w.deliver("a", 3, w.window()).await, Advance::HandedOver, "the last delivery of a message, not the last attempt of its run");
+    assert_eq!((w.stored().state, w.stored().attempts), (RunState::Queued, 1));
 }
 
 #[tokio::test]
@@ -128,33 +166,28 @@ async fn a_worker_hands_over_when_no_call_fits_into_its_time() {
 #[tokio::test]
 async fn a_late_worker_can_write_nothing() {
     let w = world([]).await;
-    let task = w.run.task();
-    let lease = |owner: &str, w: &World| Lease {
-        owner: owner.into(),
-        now: w.clock.now(),
-        until: after(w.clock.now(), w.engine.limits.lease),
-        attempt: 1,
-    };
-    let Claim::Taken(first) = w.store.claim(&task, &lease("a", &w)).await.unwrap() else { panic!("refused") };
-    assert!(matches!(w.store.claim(&task, &lease("b", &w)).await.unwrap(), Claim::Refused(Refusal::Leased { .. })));
+    let first = w.claimed("a").await;
+    assert!(matches!(w.claim("b").await, Claim::Refused(Refusal::Leased { .. })));
     w.clock.advance(Duration::from_secs(61));
-    let Claim::Taken(second) = w.store.claim(&task, &lease("b", &w)).await.unwrap() else { panic!("refused") };
-    assert!(second.was_abandoned);
-    assert!(matches!(w.store.release(&first.run).await, Err(JournalError::Lost)));
-    w.store.release(&Run { state: RunState::Queued, ..second.run }).await.unwrap();
+    let second = w.claimed("b").await;
+    assert!(second.abandoned);
+    assert_eq!(second.failures.last().unwrap().code, "worker_lost");
+    assert!(matches!(w.engine.settle(first, Stop::Deadline, Carrier::Message { deliveries: 1 }, 0).await, Ok(Advance::Lost)));
+    assert!(matches!(w.store.renew(&w.run, w.clock.now()).await, Err(JournalError::Lost)));
+    assert_eq!(w.engine.settle(second, Stop::Deadline, Carrier::Request, 0).await.unwrap(), Advance::HandedOver);
 }
 
 #[tokio::test]
 async fn a_message_of_an_older_epoch_is_dropped_unless_the_new_one_was_never_sent() {
     let w = world([Scripted::Calls(vec!["clock"]), outage(), outage(), outage()]).await;
     let old = w.run.task();
+    let deliver = |n| w.engine.delivery("m", 0, n);
     *w.queue.is_down.lock().unwrap() = true;
-    let window = Window { deadline: after(w.clock.now(), Duration::from_secs(300)), cut_calls: false };
-    assert!(w.engine.take_up(&old, &w.engine.delivery("m", 1), window, &w.hold).await.is_err(), "the message must come back");
+    assert!(w.engine.take_up(&old, &deliver(1), w.window(), &w.hold).await.is_err(), "the message must come back");
     *w.queue.is_down.lock().unwrap() = false;
-    assert_eq!(w.engine.take_up(&old, &w.engine.delivery("m", 2), window, &w.hold).await.unwrap(), Advance::HandedOver);
+    assert_eq!(w.engine.take_up(&old, &deliver(2), w.window(), &w.hold).await.unwrap(), Advance::HandedOver);
     assert_eq!(w.queue.take()[0].0.epoch, 3, "should the other message exist after all, it means nothing any more");
-    assert_eq!(w.engine.take_up(&old, &w.engine.delivery("m", 1), window, &w.hold).await.unwrap(), Advance::Stale);
+    assert_eq!(w.engine.take_up(&old, &deliver(1), w.window(), &w.hold).await.unwrap(), Advance::Stale);
 }
 
 #[tokio::test]
@@ -174,26 +207,18 @@ async fn a_loop_of_tool_calls_ends_at_the_limit_of_steps() {
 }
 
 #[tokio::test]
-async fn a_panic_is_on_record_and_counts_as_an_attempt() {
+async fn a_panic_is_on_record_and_counts_as_one_attempt() {
     let w = world([]).await;
-    let task = w.run.task();
-    let lease = Lease {
-        owner: w.engine.delivery("m", 1).owner,
-        now: w.clock.now(),
-        until: after(w.clock.now(), w.engine.limits.lease),
-        attempt: 1,
-    };
-    assert!(matches!(w.store.claim(&task, &lease).await.unwrap(), Claim::Taken(_)));
-    assert!(matches!(
-        w.engine.settle_unsettled(&task, &w.engine.delivery("m", 1), FailureCode::WorkerPanicked).await.unwrap(),
-        Advance::Again { .. }
-    ));
-    assert_eq!(w.stored().error().unwrap().code, "worker_panicked");
+    let delivery = w.engine.delivery("m", 0, 1);
+    w.claimed(&delivery.owner).await;
+    let settled = w.engine.settle_unsettled(&w.run.task(), &delivery, FailureCode::WorkerPanicked).await.unwrap();
+    assert!(matches!(settled, Advance::Again { .. }));
+    assert_eq!((w.stored().error().unwrap().code.as_ref(), w.stored().attempts), ("worker_panicked", 1));
 }
 
 #[tokio::test]
 async fn an_answer_too_large_for_the_journal_fails_by_name_and_is_never_cut() {
-    let w = world([Scripted::Says("x".repeat(200_000))]).await;
+    let w = world([Scripted::Says("x".repeat(LARGEST_STEP))]).await;
     assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Failed, response: None });
     assert_eq!(w.stored().error().unwrap().code, "result_too_large");
     assert_eq!(w.model.calls(), 1);
@@ -202,30 +227,128 @@ async fn an_answer_too_large_for_the_journal_fails_by_name_and_is_never_cut() {
 #[tokio::test]
 async fn a_paid_answer_is_written_as_long_as_the_lease_holds() {
     let w = world([]).await;
-    let task = w.run.task();
-    let delivery = w.engine.delivery("m", 1);
-    let lease = Lease { owner: delivery.owner, now: w.clock.now(), until: after(w.clock.now(), w.engine.limits.lease), attempt: 1 };
-    let Claim::Taken(claimed) = w.store.claim(&task, &lease).await.unwrap() else { panic!("refused") };
+    let claimed = w.claimed("a").await;
     w.store.set_down(true);
     let tries = std::cell::Cell::new(0);
-    let write = || {
+    let renew = || async {
         tries.set(tries.get() + 1);
         if tries.get() == 3 {
             w.store.set_down(false);
         }
-        w.store.release(&claimed.run)
+        w.store.renew(&claimed, claimed.lease_end()).await
     };
-    assert!(w.engine.insist(&claimed.run, write).await.is_ok());
+    assert!(w.engine.insist(&claimed, renew).await.is_ok());
     assert_eq!(tries.get(), 3);
     w.store.set_down(true);
-    assert!(matches!(w.engine.insist(&claimed.run, || w.store.release(&claimed.run)).await, Err(Stop::Journal(_))), "not for ever");
+    let renew = || w.store.renew(&claimed, claimed.lease_end());
+    assert!(matches!(w.engine.insist(&claimed, renew).await, Err(Stop::Journal(_))), "not for ever");
 }
 
 #[tokio::test]
-async fn a_redriven_message_whose_first_delivery_came_to_nothing_still_wakes_its_run() {
+async fn a_run_whose_workers_vanish_one_after_the_other_dies() {
     let w = world([]).await;
-    w.store.put(Run { state: RunState::Dead, attempts: 3, ..w.stored() });
-    assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Completed, .. }));
+    for worker in ["a", "b", "c"] {
+        w.claimed(worker).await;
+        w.clock.advance(Duration::from_secs(61));
+    }
+    assert_eq!(w.take_up(4).await, Advance::Dead);
+    let codes: Vec<_> = w.stored().failures.iter().map(|failure| failure.code.to_string()).collect();
+    assert_eq!(codes, ["worker_lost", "worker_lost"], "what the last one found, and the verdict; the trail has every claim");
+    assert_eq!(w.stored().transitions.iter().filter(|transition| transition.reason == "claimed").count(), 4);
+    assert_eq!(w.model.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_hand_over_at_the_deadline_burns_no_attempt() {
+    let w = world(std::iter::repeat_with(|| Scripted::Calls(vec!["clock"])).take(3)).await;
+    for n in 1..=3 {
+        let run = w.claimed("a").await;
+        let settled = w.engine.settle(Run { steps: 0, ..run }, Stop::Deadline, Carrier::Request, 0).await.unwrap();
+        assert_eq!(settled, Advance::HandedOver);
+        assert_eq!((w.stored().attempts, w.stored().epoch), (0, n + 1));
+    }
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+}
+
+#[tokio::test]
+async fn a_cancellation_reaches_the_call_in_flight() {
+    let mut w = world([Scripted::Hangs]).await;
+    w.engine.limits.model_timeout = Duration::from_secs(50);
+    let began = w.clock.now();
+    let cancel = async {
+        // The worker has begun to wait: each look moves the clock.
+        while w.model.calls() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let cause = Cause { at: w.clock.now(), by: "ana", reason: "cancelled", patience: Duration::ZERO };
+        crate::operate::cancel(w.store.as_ref(), w.queue.as_ref(), cause, &w.run.tenant, w.run.id).await.unwrap();
+    };
+    let (advance, ()) = tokio::join!(w.take_up(1), cancel);
+    assert_eq!(advance, Advance::Lost);
+    assert!(between(began, w.clock.now()) <= Duration::from_secs(3), "not after the 50 s of the call");
+    assert_eq!(w.stored().state, RunState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_question_makes_the_run_wait_without_worker_or_attempt() {
+    let ask = Scripted::CallsWith("ask_human", serde_json::json!({"question": "May I?", "expires_in_seconds": 60}));
+    let w = world([ask, Scripted::Says("thanks".into())]).await;
+    assert_eq!(w.take_up(1).await, Advance::Waiting);
+    let run = w.stored();
+    assert_eq!((run.state, run.attempts, run.steps, run.lease_owner.clone()), (RunState::Waiting, 0, 1, None));
+    assert_eq!(run.due_ms, run.waiting.as_ref().and_then(Waiting::ends_at).map(|at| at.as_millisecond()));
+    assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Waiting, .. }), "its message is done");
+    let answer = crate::operate::NewAnswer { question_id: "q2".into(), text: "yes".into() };
+    let cause = Cause { at: w.clock.now(), by: "ana", reason: "answered", patience: Duration::ZERO };
+    crate::operate::answer(w.store.as_ref(), w.queue.as_ref(), cause, &run.tenant, run.id, &answer).await.unwrap();
+    assert!(matches!(w.deliver("next", 1, w.window()).await, Advance::Ended { state: RunState::Completed, .. }));
+    let seen = w.model.asked.lock().unwrap()[1].last().unwrap().content.clone();
+    assert_eq!(seen.as_deref(), Some("yes"), "the answer is the result of the call");
+}
+
+#[tokio::test]
+async fn the_same_call_again_and_again_ends_the_run_by_name() {
+    let again = || Scripted::CallsWith("clock", serde_json::json!({"timezone": "UTC"}));
+    let w = world(std::iter::repeat_with(again).take(9)).await;
+    assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Failed, response: None });
+    assert_eq!(w.stored().error().unwrap().code, "repeated_tool_call");
+    assert_eq!(w.stored().steps, 7, "three calls with their answers, and the fourth request");
+}
+
+#[tokio::test]
+async fn every_cap_ends_the_run_with_its_name() {
+    let w = world([]).await;
+    let agent = Agent::named("assistant").unwrap().clone();
+    let open = Transcript::open(&agent, vec![], &AgentInput::default());
+    let code = |agent: &Agent, run: &Run| match w.engine.check_caps(run, agent, &open, &Next::Model) {
+        Err(Stop::Terminal(failure)) => failure.code.into_owned(),
+        Err(_) => "another stop".into(),
+        Ok(()) => "none".into(),
+    };
+    assert_eq!(code(&agent, &w.run), "none");
+    let with = |change: fn(&mut crate::domain::agent::Caps)| {
+        let mut agent = agent.clone();
+        change(&mut agent.caps);
+        agent
+    };
+    let used = |input_tokens| Run { usage: crate::domain::step::Usage { input_tokens, output_tokens: 1 }, ..w.run.clone() };
+    assert_eq!(code(&with(|caps| caps.steps = 0), &w.run), "step_limit");
+    assert_eq!(code(&with(|caps| caps.tokens = Some(10)), &used(9)), "token_limit");
+    assert_eq!(code(&with(|caps| caps.tokens = Some(10)), &used(8)), "none");
+    assert_eq!(code(&with(|caps| caps.cost_micros = Some(5)), &Run { cost_micros: Some(5), ..w.run.clone() }), "cost_limit");
+    assert_eq!(code(&with(|caps| caps.cost_micros = Some(5)), &Run { cost_micros: Some(4), ..w.run.clone() }), "none");
+    assert_eq!(
+        code(&with(|caps| caps.cost_micros = Some(5)), &Run { cost_micros: None, ..w.run.clone() }),
+        "cost_limit",
+        "unknown is not free"
+    );
+    w.clock.advance(Duration::from_secs(100));
+    assert_eq!(code(&with(|caps| caps.wall_seconds = 100), &w.run), "time_limit");
+    assert_eq!(
+        code(&with(|caps| caps.wall_seconds = 100), &Run { waited_ms: 1_000, ..w.run.clone() }),
+        "none",
+        "waiting is no working time"
+    );
 }
 
 /// A tool whose effect must not happen twice.
@@ -254,9 +377,7 @@ impl Tool for Pays {
 /// A world whose worker vanished after the model had asked for the tool.
 async fn abandoned_before_a_tool(tools: Toolbox) -> World {
     let mut w = world([Scripted::Calls(vec!["clock"])]).await;
-    let task = w.run.task();
-    let lease = Lease { owner: "gone".into(), now: w.clock.now(), until: after(w.clock.now(), w.engine.limits.lease), attempt: 1 };
-    let Claim::Taken(claimed) = w.store.claim(&task, &lease).await.unwrap() else { panic!("refused") };
+    let mut claimed = w.claimed("gone").await;
     let request = ports::ModelRequest { messages: &[], tools: vec![], key: String::new() };
     let reply = w.model.ask(&request).await.unwrap();
     let body = StepBody::Model(crate::domain::step::ModelStep {
@@ -268,7 +389,8 @@ async fn abandoned_before_a_tool(tools: Toolbox) -> World {
         failures: vec![],
     });
     let step = Step { index: 1, started_at: w.clock.now(), ended_at: w.clock.now(), body };
-    w.store.append(&claimed.run, &step).await.unwrap();
+    w.engine.count(&mut claimed, &step);
+    w.store.write(&[Write::Progress(&claimed, &step), Write::Step(&claimed, &step)]).await.unwrap();
     w.engine.tools = tools;
     w
 }
@@ -286,7 +408,7 @@ async fn a_tool_call_that_may_have_happened_is_not_made_again() {
 async fn nor_is_it_after_a_panic() {
     let w = abandoned_before_a_tool(Toolbox::of(vec![Arc::new(Pays)])).await;
     w.clock.advance(Duration::from_secs(61));
-    let delivery = w.engine.delivery("m", 2);
+    let delivery = w.engine.delivery("m", 0, 2);
     assert_eq!(w.engine.settle_unsettled(&w.run.task(), &delivery, FailureCode::WorkerPanicked).await.unwrap(), Advance::Dead);
     assert_eq!(w.stored().error().unwrap().code, "uncertain_tool_call");
 }

@@ -8,18 +8,20 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use self::store::{MemoryStore, Tables};
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
+use crate::domain::conversation::Conversation;
 use crate::domain::event::{AGENT_REQUEST, Event, EventMeta};
 use crate::domain::id::{ConversationId, EventId, TenantId};
 use crate::domain::message::{Message, ToolCall};
 use crate::domain::run::Run;
 use crate::domain::step::{FinishReason, Usage};
 use crate::domain::task::Task;
-use crate::engine::ports::{JournalError, Model, ModelReply, ModelRequest, Queue};
+use crate::domain::turn::Turn;
+use crate::engine::ports::{ConversationWrite, Guard, Journal, JournalError, Model, ModelReply, ModelRequest, Queue, Write};
 use crate::engine::{CallError, Engine, Hold, Limits};
 use crate::operate::{DeadLetterQueue, Move};
 use crate::tools::Toolbox;
@@ -121,6 +123,8 @@ pub enum Scripted {
     Says(String),
     /// Wants tools called: their names.
     Calls(Vec<&'static str>),
+    /// Wants one tool called with these arguments.
+    CallsWith(&'static str, Value),
     /// Fails.
     Fails(CallError),
     /// Never answers.
@@ -166,9 +170,16 @@ impl Model for ScriptedModel {
             Some(Scripted::SaysNothing) => Message { content: None, ..Message::assistant("") },
             Some(Scripted::Says(text)) => Message::assistant(text),
             Some(Scripted::Calls(names)) => {
-                let call =
-                    |(n, name): (usize, &&str)| ToolCall { id: format!("call-{number}-{n}"), name: (*name).into(), arguments: json!({}) };
+                let call = |(n, name): (usize, &&str)| ToolCall {
+                    id: format!("call-{number}-{n}"),
+                    name: (*name).into(),
+                    arguments: json!({"n": number}),
+                };
                 Message { content: None, tool_calls: names.iter().enumerate().map(call).collect(), ..Message::assistant("") }
+            }
+            Some(Scripted::CallsWith(name, arguments)) => {
+                let call = ToolCall { id: format!("call-{number}"), name: name.into(), arguments };
+                Message { content: None, tool_calls: vec![call], ..Message::assistant("") }
             }
             None => Message::assistant("done"),
         };
@@ -209,6 +220,24 @@ pub fn an_event(at: Timestamp) -> Event {
         payload: json!({"prompt": "why?"}),
         matches: Vec::new(),
     }
+}
+
+/// Records a run that begins a conversation.
+///
+/// # Panics
+/// When the store refuses it.
+pub async fn accept(store: &MemoryStore, event: &Event, run: &Run) {
+    let conversation = Conversation::new(run.conversation, run.id, run.created_at);
+    let messages = event.agent_input().map(|input| input.as_messages()).unwrap_or_default();
+    let turn = Turn::new(run.id, messages, run.created_at);
+    let writes = [
+        Write::Conversation(&run.tenant, ConversationWrite::Open(&conversation)),
+        Write::Event(&run.tenant, event),
+        Write::Run(run, Guard::New),
+        Write::Turn(run, &turn),
+    ];
+    let written = store.write(&writes).await;
+    assert!(written.is_ok(), "{written:?}");
 }
 
 /// An engine over these fakes, with a 60 s lease, 20 s calls and three attempts.

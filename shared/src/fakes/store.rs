@@ -278,9 +278,9 @@ impl Journal for MemoryStore {
         }
         let taken = lease.take(run);
         // The real one's update writes these and no others.
-        let mut stored = taken.clone();
-        stored.abandoned = tables.runs.get(&task.run).is_some_and(|run| run.abandoned);
-        tables.runs.insert(task.run, stored);
+        let Some(old) = tables.runs.get_mut(&task.run) else { return Ok(Claim::Refused(Refusal::Missing)) };
+        let (abandoned, failures, first_failed_at) = (old.abandoned, old.failures.clone(), old.first_failed_at);
+        *old = Run { abandoned, failures, first_failed_at, ..taken.clone() };
         Ok(Claim::Taken(Box::new(taken)))
     }
 
