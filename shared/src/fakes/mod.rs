@@ -85,6 +85,12 @@ impl MemoryQueue {
         std::mem::take(&mut *locked(&self.sent))
     }
 
+    /// Takes what was sent first.
+    pub fn take_first(&self) -> Option<(Task, Duration)> {
+        let mut sent = locked(&self.sent);
+        if sent.is_empty() { None } else { Some(sent.remove(0)) }
+    }
+
     fn check(&self) -> Result<(), JournalError> {
         if *locked(&self.is_down) { Err(unavailable()) } else { Ok(()) }
     }

@@ -325,3 +325,6 @@ struct NoMessage;
 impl Hold for NoMessage {
     async fn extend(&self, _duration: Duration) {}
 }
+
+#[cfg(test)]
+mod tests;
