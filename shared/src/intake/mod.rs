@@ -1,5 +1,7 @@
 //! How a run is accepted: recorded first, then queued, or worked on at once while the caller waits, or put in its conversation's line.
 
+mod events;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::engine::{Carrier, Engine, Hold, Window};
 use crate::ledger::cancelled;
 use crate::operate::Records;
 use crate::telemetry::chain;
+pub use events::{NewEvent, Published};
 
 /// How often a caller's run is looked at that somebody else works on.
 const LOOK: Duration = Duration::from_millis(500);
