@@ -3,19 +3,27 @@
 //! The words are those of the README's glossary: event, run, step, journal, conversation, lease, dead letter.
 
 pub mod agent;
+#[cfg(test)]
+mod agent_files;
+pub mod bundle;
 pub mod clock;
 pub mod conversation;
+pub mod definition;
 pub mod event;
 pub mod failure;
 pub mod id;
 pub mod idempotency;
 pub mod message;
+pub mod pattern;
 pub mod price;
 pub mod principal;
 pub mod run;
 pub mod state;
 pub mod step;
 pub mod task;
+pub mod template;
 pub mod transcript;
+pub mod trigger;
 pub mod turn;
 pub mod waiting;
+pub mod wildcard;

@@ -88,7 +88,9 @@ impl Intake {
                     tracing::info!(event.id = %event.id, runs = planned.len(), "event recorded");
                     return Ok(Published { event, is_replay: false });
                 }
-                Err((WriteError::Refused { found: Found::Key(used), .. }, _)) => return self.known_event(principal, &new.keys, &used).await,
+                Err((WriteError::Refused { found: Found::Key(used), .. }, _)) => {
+                    return self.known_event(principal, &new.keys, &used).await;
+                }
                 Err((WriteError::Refused { .. }, Some((place, outcome)))) => planned[place].outcome = outcome,
                 Err((error, _)) => return Err(JournalError::from(error).into()),
             }
@@ -108,7 +110,8 @@ impl Intake {
         if let Some(rate) = &trigger.rate {
             let window = i64::try_from(rate.window_seconds.max(1)).unwrap_or(i64::MAX);
             let begins = second - second.rem_euclid(window);
-            let mark = Mark { key: format!("rate#{}#{begins}", trigger.name), limit: rate.limit, now, expires_at: begins.saturating_add(window) };
+            let mark =
+                Mark { key: format!("rate#{}#{begins}", trigger.name), limit: rate.limit, now, expires_at: begins.saturating_add(window) };
             marks.push((mark, MatchOutcome::RateLimited));
         }
         let mut metadata = Map::new();
@@ -157,7 +160,9 @@ impl Intake {
         }
         self.engine.journal.write(&writes).await.map_err(|error| {
             let blamed = match &error {
-                WriteError::Refused { index, .. } => blame.iter().find(|(at, ..)| at == index).map(|(_, place, outcome)| (*place, *outcome)),
+                WriteError::Refused { index, .. } => {
+                    blame.iter().find(|(at, ..)| at == index).map(|(_, place, outcome)| (*place, *outcome))
+                }
                 WriteError::Unavailable(_) => None,
             };
             (error, blamed)

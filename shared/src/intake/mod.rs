@@ -330,4 +330,6 @@ impl Hold for NoMessage {
 }
 
 #[cfg(test)]
+mod event_tests;
+#[cfg(test)]
 mod tests;

@@ -9,20 +9,20 @@ use crate::engine::ports::{Journal, Model, ModelReply, ModelRequest};
 use crate::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, engine};
 use crate::operate::{Deleted, Redrive, cancel, delete};
 
-struct World {
-    store: Arc<MemoryStore>,
+pub(super) struct World {
+    pub(super) store: Arc<MemoryStore>,
     queue: Arc<MemoryQueue>,
-    clock: Arc<FixedClock>,
-    model: Arc<ScriptedModel>,
-    intake: Intake,
-    ana: Principal,
+    pub(super) clock: Arc<FixedClock>,
+    pub(super) model: Arc<ScriptedModel>,
+    pub(super) intake: Intake,
+    pub(super) ana: Principal,
 }
 
-fn tenant() -> TenantId {
+pub(super) fn tenant() -> TenantId {
     "acme".parse().unwrap()
 }
 
-fn world(script: impl IntoIterator<Item = Scripted>) -> World {
+pub(super) fn world(script: impl IntoIterator<Item = Scripted>) -> World {
     let (store, queue) = (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
     let model = Arc::new(ScriptedModel::new(script));
@@ -47,12 +47,12 @@ impl World {
         self.get(accepted.run)
     }
 
-    fn get(&self, id: RunId) -> Run {
+    pub(super) fn get(&self, id: RunId) -> Run {
         self.store.get(id).unwrap()
     }
 
     /// A worker takes up everything that was sent, until nothing is left.
-    async fn work(&self) {
+    pub(super) async fn work(&self) {
         for n in 0..100 {
             let Some((task, _)) = self.queue.take_first() else { return };
             let window = Window { deadline: after(self.clock.now(), Duration::from_secs(300)), cut_calls: false };

@@ -1,0 +1,197 @@
+//! Reads and checks the files of `infra/agents`: one agent per file with its triggers, and the prices.
+//!
+//! Runs at build time only (`build.rs`); the library compiles it for its tests. Every refusal names file, line, field and
+//! what to write instead, and all of them are collected, so that one build shows all that is wrong.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_saphyr::{Error, Location};
+
+use super::definition::{Bundle, DEFAULT_AGENT};
+
+mod agent;
+mod price;
+#[cfg(test)]
+mod tests;
+mod trigger;
+
+/// The folder of the files, from the root of the repository.
+pub(crate) const FOLDER: &str = "infra/agents";
+/// The file in it that holds no agent.
+const PRICES: &str = "prices.yaml";
+
+/// A file as it was found.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    /// Its name within [`FOLDER`].
+    pub(crate) name: String,
+    /// What it holds.
+    pub(crate) text: String,
+}
+
+/// A part of a file that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Within [`FOLDER`].
+    pub(crate) file: String,
+    /// From 1; none if the file as a whole is meant.
+    pub(crate) line: Option<u64>,
+    /// E.g. `triggers[0].rate.limit`; empty if none is meant.
+    pub(crate) field: String,
+    /// What is wrong, and what to write.
+    pub(crate) problem: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{FOLDER}/{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        match self.field.as_str() {
+            "" => write!(f, ": {}", self.problem),
+            field => write!(f, ": {field}: {}", self.problem),
+        }
+    }
+}
+
+/// All agents, triggers and prices of the files.
+///
+/// # Errors
+/// Everything that is wrong with them, in the order of the files and their lines.
+pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
+    let mut checks = Checks::default();
+    let mut bundle = Bundle { agents: Vec::new(), triggers: Vec::new(), prices: Vec::new() };
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    for file in files {
+        file.name.clone_into(&mut checks.file);
+        match file.name.strip_suffix(".yaml") {
+            _ if file.name == PRICES => bundle.prices = price::read(&mut checks, &file.text),
+            Some(stem) => {
+                if let Some((agent, triggers)) = agent::read(&mut checks, stem, &file.text) {
+                    bundle.agents.push(agent);
+                    bundle.triggers.extend(triggers);
+                }
+            }
+            None => checks.refuse_at(None, "", "must end in `.yaml`, or it would be passed over"),
+        }
+    }
+    if checks.refusals.is_empty() && !bundle.agents.iter().any(|agent| agent.name == DEFAULT_AGENT) {
+        checks.file = format!("{DEFAULT_AGENT}.yaml");
+        checks.refuse_at(None, "", "is missing: requests that name no agent are for it");
+    }
+    if checks.refusals.is_empty() { Ok(bundle) } else { Err(checks.refusals) }
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+struct Checks {
+    file: String,
+    refusals: Vec<Refusal>,
+    /// Where each trigger is defined, by name.
+    triggers: BTreeMap<String, String>,
+    /// How many triggers each event type has.
+    of_a_type: BTreeMap<String, usize>,
+}
+
+/// A value and where it stands.
+type At<T> = serde_saphyr::Spanned<T>;
+
+impl Checks {
+    /// What the text holds; a refusal if it does not fit.
+    fn parse<T: DeserializeOwned>(&mut self, text: &str) -> Option<T> {
+        // The reader knows the line, the wrapper the field: each of them is asked.
+        let mut field = String::new();
+        let read = serde_saphyr::with_deserializer_from_str(text, |reader| {
+            serde_path_to_error::deserialize(reader).map_err(|error| {
+                field = error.path().to_string();
+                error.into_inner()
+            })
+        });
+        match read {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let location = error.location();
+                // `.value` is the part of [`At`] that holds what the file has.
+                let field = field.trim_end_matches(".?").trim_matches('.').replacen(".value", "", 1);
+                self.refuse_at(location, &field, said(&error));
+                None
+            }
+        }
+    }
+
+    fn refuse_at(&mut self, location: Option<Location>, field: &str, problem: impl Into<String>) {
+        let line = location.map(|location| location.line()).filter(|&line| line > 0);
+        self.refusals.push(Refusal { file: self.file.clone(), line, field: field.to_owned(), problem: problem.into() });
+    }
+
+    fn refuse<T>(&mut self, at: &At<T>, field: &str, problem: impl Into<String>) {
+        self.refuse_at(Some(at.referenced), field, problem);
+    }
+
+    /// The number, refused outside of the bounds.
+    fn within<N: Copy + PartialOrd + fmt::Display>(&mut self, at: &At<N>, field: &str, least: N, most: N) -> N {
+        if at.value < least || at.value > most {
+            self.refuse(at, field, format!("must be from {least} to {most}; it is {}", at.value));
+        }
+        at.value
+    }
+
+    /// The text, refused if it is blank or too long.
+    fn text(&mut self, at: &At<String>, field: &str, most: usize) -> String {
+        if at.value.trim().is_empty() {
+            self.refuse(at, field, "must not be empty");
+        } else if at.value.len() > most {
+            self.refuse(at, field, format!("has {} bytes; at most {most} are allowed", at.value.len()));
+        }
+        at.value.clone()
+    }
+
+    /// A name that may stand in a URL, a key and a log line.
+    fn name(&mut self, at: &At<String>, field: &str) -> String {
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let name = at.value.as_str();
+        if name.is_empty() || name.len() > 64 || !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits) {
+            self.refuse(at, field, format!("must be 1 to 64 of a-z, 0-9 and `-`, beginning with a letter; it is `{name}`"));
+        }
+        name.to_owned()
+    }
+
+    /// US dollars as millionths.
+    fn micros(&mut self, at: &At<f64>, field: &str) -> u64 {
+        const MOST: f64 = 1_000_000.0;
+        let micros = at.value * 1e6;
+        if !(0.0..=MOST).contains(&at.value) || (micros - micros.round()).abs() > 1e-3 {
+            self.refuse(at, field, format!("must be from 0 to {MOST} US dollars with at most six decimals; it is {}", at.value));
+            return 0;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to 10^12, as checked above")]
+        {
+            micros.round() as u64
+        }
+    }
+}
+
+/// What the reader says, in our words where it speaks of its own, and without the place, which is told apart.
+fn said(error: &serde_saphyr::Error) -> String {
+    match error.without_snippet() {
+        Error::DuplicateMappingKey { key, .. } => format!("`{}` stands here twice; remove one", key.as_deref().unwrap_or("the field")),
+        Error::InvalidScalar { ty: "u32" | "u64", .. } => "must be a whole number, not below 0".into(),
+        Error::InvalidScalar { ty: "floating point", .. } => "must be a number".into(),
+        Error::Unexpected { expected: "mapping start", .. } => "must be a map of fields".into(),
+        Error::Unexpected { expected: "sequence start", .. } => "must be a list".into(),
+        other => {
+            let text = other.to_string();
+            text.split(" at line ").next().unwrap_or(&text).to_owned()
+        }
+    }
+}
+
+/// A field that may be left out, but not be left empty: `filter:` with nothing after it would silently take everything.
+fn filled<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
