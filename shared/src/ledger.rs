@@ -2,7 +2,8 @@
 //! next run go in the same transaction. The store only knows conditional writes ([`Write`]); the order of things is here, once.
 
 use crate::domain::conversation::{Conversation, Entered, Left};
-use crate::domain::id::RunId;
+use crate::domain::failure::{Failure, FailureCode};
+use crate::domain::id::{RunId, TenantId};
 use crate::domain::run::{Archive, Cause, Run};
 use crate::domain::state::Command;
 use crate::domain::step::Step;
@@ -169,16 +170,23 @@ pub async fn revive(journal: &dyn Journal, dead: &Run, cause: Cause<'_>) -> Resu
     Err(JournalError::Unavailable("the conversation moved too often".into()))
 }
 
-/// The runs of a conversation that a later message ends, each as it is after its end, with its guard.
+/// The runs of a conversation that a later message or a deletion ends, each as it is after its end, with its guard.
 ///
 /// # Errors
 /// When the store cannot be reached.
-pub(crate) async fn cancelled(journal: &dyn Journal, of: &Run, ids: &[RunId], cause: Cause<'_>) -> Result<Vec<(Run, Guard)>, JournalError> {
+pub(crate) async fn cancelled(
+    journal: &dyn Journal,
+    tenant: &TenantId,
+    ids: &[RunId],
+    cause: Cause<'_>,
+) -> Result<Vec<(Run, Guard)>, JournalError> {
     let mut runs = Vec::with_capacity(ids.len());
     for id in ids {
-        let Some(mut run) = journal.run(&of.tenant, *id).await? else { continue };
+        let Some(mut run) = journal.run(tenant, *id).await? else { continue };
         let guard = Guard::Seen(run.seen());
         if run.apply(Command::Cancel, cause).is_ok() {
+            let message = format!("cancelled by {}: {}", cause.by, cause.reason);
+            run.note(Failure::new(FailureCode::CancelRequested, message, cause.at, run.attempts));
             runs.push((run, guard));
         }
     }

@@ -19,8 +19,10 @@ const TRIES: u32 = 3;
 const BACKOFF: Duration = Duration::from_millis(500);
 /// A provider that asks for a longer pause is waited for on the queue, not in a running function.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Less than this is no time for a call whose caller waits.
+/// Less than this is no time for a call whose caller waits: what is cut is paid for and made again (ADR 0014).
 const SHORTEST_CALL: Duration = Duration::from_secs(1);
+/// Nor is less than this part of what the call may take: most calls need it.
+const SHORTEST_PART: u32 = 6;
 
 /// Why a call failed, in the engine's terms. Whether it may be tried again is in the type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +115,7 @@ impl Engine {
             tracing::warn!(run.id = %run.id, step = transcript.steps() + 1, code = code.as_str(), "model call failed");
             failures.push(failure.clone());
             let pause = retry_after.unwrap_or_else(|| jittered(BACKOFF, failures.len()));
-            let least = if window.cut_calls { SHORTEST_CALL } else { self.limits.model_timeout };
+            let least = if window.cut_calls { shortest(self.limits.model_timeout) } else { self.limits.model_timeout };
             let has_time = between(after(self.clock.now(), pause), window.deadline) >= least;
             if failures.len() >= TRIES as usize || pause > LONGEST_PAUSE || !has_time {
                 return Err(Stop::Attempt(failure, retry_after));
@@ -161,8 +163,13 @@ impl Engine {
         if left >= limit {
             return Some((limit, false));
         }
-        (window.cut_calls && left >= SHORTEST_CALL).then_some((left, true))
+        (window.cut_calls && left >= shortest(limit)).then_some((left, true))
     }
+}
+
+/// The least time that a call is begun with while its caller waits, if it may take `limit`.
+fn shortest(limit: Duration) -> Duration {
+    (limit / SHORTEST_PART).max(SHORTEST_CALL)
 }
 
 fn usable(reply: ModelReply) -> Result<ModelReply, CallError> {

@@ -419,3 +419,39 @@ async fn a_tool_that_may_be_called_twice_is() {
     w.clock.advance(Duration::from_secs(61));
     assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Completed, .. }));
 }
+
+/// Takes four minutes for each answer, and wants a tool fourteen times.
+struct Slow {
+    clock: Arc<FixedClock>,
+    script: ScriptedModel,
+}
+
+#[async_trait::async_trait]
+impl Model for Slow {
+    async fn ask(&self, request: &ports::ModelRequest<'_>) -> Result<ports::ModelReply, CallError> {
+        self.clock.sleep(Duration::from_secs(240)).await;
+        self.script.ask(request).await
+    }
+}
+
+#[tokio::test]
+async fn a_run_of_an_hour_completes_over_many_invocations_of_minutes() {
+    let mut w = world([]).await;
+    let script = ScriptedModel::new((0..9).map(|_| Scripted::Calls(vec!["clock"])));
+    w.engine.model = Arc::new(Slow { clock: w.clock.clone(), script });
+    w.engine.limits = Limits { lease: Duration::from_secs(400), model_timeout: Duration::from_secs(300), max_attempts: 2 };
+    let (began, mut invocations) = (w.clock.now(), 0);
+    loop {
+        invocations += 1;
+        let window = Window { deadline: after(w.clock.now(), Duration::from_secs(310)), cut_calls: false };
+        match w.deliver(&format!("m{invocations}"), 1, window).await {
+            Advance::HandedOver => w.clock.advance(Duration::from_secs(120)),
+            Advance::Ended { state, .. } => break assert_eq!(state, RunState::Completed),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(between(began, w.clock.now()) >= Duration::from_secs(3_300), "{:?}", between(began, w.clock.now()));
+    assert_eq!((invocations, w.stored().steps, w.stored().failures.len()), (10, 19, 0));
+    let mut all = w.store.tables().archives.remove(&w.run.id).unwrap_or_default().into_iter().flat_map(|archive| archive.transitions);
+    assert_eq!(all.next().unwrap().reason, "accepted", "a long trail is kept whole");
+}

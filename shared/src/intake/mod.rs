@@ -240,7 +240,7 @@ impl Intake {
             };
             if let Some(reason) = reason {
                 let cause = Cause { at: now, by: &principal.name, reason, patience: self.engine.limits.lease };
-                ended = cancelled(self.records.as_ref(), run, &conversation.clear(now), cause).await?;
+                ended = cancelled(self.records.as_ref(), &run.tenant, &conversation.clear(now), cause).await?;
             }
         }
         match conversation.enter(run.id, now) {

@@ -4,8 +4,8 @@
 use super::{CommandError, Erasure, Records};
 use crate::domain::id::{ConversationId, TenantId};
 use crate::domain::run::Cause;
-use crate::domain::state::Command;
-use crate::engine::ports::{ConversationWrite, Guard, JournalError, Write, WriteError};
+use crate::engine::ports::{ConversationWrite, JournalError, Write, WriteError};
+use crate::ledger::cancelled;
 
 /// How many runs one request removes.
 const PER_REQUEST: usize = 100;
@@ -46,14 +46,8 @@ async fn close(records: &dyn Records, cause: Cause<'_>, tenant: &TenantId, id: C
             return Ok(());
         }
         conversation.version += 1;
-        let mut cancelled = Vec::new();
-        for run in conversation.close(cause.at) {
-            let Some(mut run) = records.run(tenant, run).await? else { continue };
-            let guard = Guard::Seen(run.seen());
-            if run.apply(Command::Cancel, cause).is_ok() {
-                cancelled.push((run, guard));
-            }
-        }
+        let ids = conversation.close(cause.at);
+        let cancelled = cancelled(records, tenant, &ids, cause).await?;
         let mut writes = vec![Write::Conversation(tenant, ConversationWrite::Put(&conversation))];
         writes.extend(cancelled.iter().map(|(run, guard)| Write::Run(run, *guard)));
         match records.write(&writes).await {
