@@ -5,11 +5,11 @@ use serde_json::{Map, Value};
 use shared::domain::event::AgentInput;
 use shared::domain::id::ConversationId;
 use shared::domain::message::{DEEPEST_JSON, Message, Role, is_too_deep};
+use shared::domain::template::LONGEST_PROMPT;
 use shared::http::Problem;
 use shared::intake::AgentRequest;
 
-/// Bytes as JSON of a prompt, of all messages and of the metadata. Together they are one DynamoDB item (400 KB).
-const LONGEST_PROMPT: usize = 100_000;
+/// Bytes as JSON of all messages and of the metadata. With a prompt they are one DynamoDB item (400 KB).
 const LONGEST_MESSAGES: usize = 150_000;
 const LONGEST_METADATA: usize = 16_000;
 

@@ -106,7 +106,14 @@ impl Checks {
     fn parse<T: DeserializeOwned>(&mut self, text: &str) -> Option<T> {
         // The reader knows the line, the wrapper the field: each of them is asked.
         let mut field = String::new();
-        let read = serde_saphyr::with_deserializer_from_str(text, |reader| {
+        // In a filter, `no` is Norway and `010` is a code, as YAML 1.2 has it: what looks like a text is one.
+        let options = serde_saphyr::options! {
+            strict_booleans: true,
+            leading_zero_numbers_as_strings: true,
+            underscored_numbers_as_strings: true,
+            reject_unsupported_tags: true,
+        };
+        let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |reader| {
             serde_path_to_error::deserialize(reader).map_err(|error| {
                 field = error.path().to_string();
                 error.into_inner()

@@ -160,6 +160,7 @@ fn a_part_of_a_trigger_that_does_not_hold_is_refused_with_its_line_and_field() {
             (and("source: 'a**'"), "9: triggers[0].source", "once"),
             (and("filter: {a: {b: high}}"), "9: triggers[0].filter.a.b", r#"["high"]"#),
             (and("filter: {a: [{begins: x}]}"), "9: triggers[0].filter.a[0].begins", "no operator"),
+            (and("filter: {a: [!price 5]}"), "9: triggers[0].filter.a", "unsupported tag"),
             (and("filter:"), "9: triggers[0].filter", "map"),
             (and("filter: {a: [1], a: [2]}"), "9: triggers[0].filter", "`a` stands here twice"),
             (and("dedupe:"), "9: triggers[0].dedupe", "must be a map"),
@@ -249,4 +250,22 @@ fn one_build_shows_all_that_is_wrong() {
         places,
         [("assistant.yaml", "version"), ("assistant.yaml", "tools[0]"), ("helper.yaml", "version"), ("helper.yaml", "tools[0]")]
     );
+}
+
+#[test]
+fn in_a_filter_a_text_that_resembles_something_else_is_a_text() {
+    let filter = "    filter: {a: [yes, no, off, 010, 1_000, 2026-11-22, 'true', '7']}\n";
+    let trigger = compiled(format!("{AGENT}{TRIGGER}{filter}")).unwrap().triggers.remove(0);
+    let fits = |value: serde_json::Value| trigger.matches("ticket.opened", "s", &json!({"a": value}));
+    for text in ["yes", "no", "off", "010", "1_000", "2026-11-22", "true", "7"] {
+        assert!(fits(json!(text)), "{text}");
+    }
+    for other in [json!(true), json!(false), json!(10), json!(8), json!(1000), json!(7)] {
+        assert!(!fits(other.clone()), "{other}");
+    }
+    let filter = "    filter: {a: [true, 0x10, 1e2, ~]}\n";
+    let trigger = compiled(format!("{AGENT}{TRIGGER}{filter}")).unwrap().triggers.remove(0);
+    for value in [json!(true), json!(16), json!(100), json!(null)] {
+        assert!(trigger.matches("ticket.opened", "s", &json!({"a": value})), "{value}");
+    }
 }

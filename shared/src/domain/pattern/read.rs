@@ -46,7 +46,10 @@ fn object(value: &Value, path: &str, depth: usize) -> Read<Pattern> {
         return refuse(path, format!("nests deeper than {DEEPEST} levels"));
     }
     let mut pattern = Pattern { fields: Vec::new(), any_of: Vec::new() };
-    for (name, value) in map {
+    // By name, so that the same pattern is the same bytes in the bundle, however `serde_json` was built.
+    let mut fields: Vec<_> = map.iter().collect();
+    fields.sort_by_key(|(name, _)| *name);
+    for (name, value) in fields {
         let path = format!("{path}.{name}");
         match value {
             Value::Array(items) if name == "$or" => {

@@ -269,6 +269,12 @@ fn a_part_that_is_no_pattern_is_refused_with_its_place() {
     }
 }
 
+#[test]
+fn the_order_of_fields_makes_no_other_pattern() {
+    let read = |text: &str| Pattern::parse(&serde_json::from_str(text).unwrap()).unwrap();
+    assert_eq!(read(r#"{"a": [1], "b": {"c": [2], "d": [3]}}"#), read(r#"{"b": {"d": [3], "c": [2]}, "a": [1]}"#));
+}
+
 /// JSON with few names and values, so that patterns and payloads meet.
 fn any_json() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
