@@ -51,7 +51,7 @@ caller=$("$AWS" sts get-caller-identity --query Account --output text) || fail "
 mkdir -p target/deploy
 "$AWS" cloudformation package --template-file template.yaml --s3-bucket "$BUCKET" --s3-prefix "$stack" \
     --output-template-file "$packaged" >/dev/null
-# CAPABILITY_IAM: the four roles. CAPABILITY_AUTO_EXPAND: the SAM transform, and the nested stacks.
+# CAPABILITY_IAM: the roles. CAPABILITY_AUTO_EXPAND: the SAM transform, and the nested stacks.
 output=$("$AWS" cloudformation deploy --no-execute-changeset --no-fail-on-empty-changeset --template-file "$packaged" \
     --stack-name "$stack" --s3-bucket "$BUCKET" --s3-prefix "$stack" --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
     --parameter-overrides "$@") || fail "CloudFormation refused the change set of stack $stack"

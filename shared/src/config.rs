@@ -53,6 +53,8 @@ pub mod variables {
         &[TABLE_NAME, TASK_QUEUE_URL, MODEL, MODEL_BASE_URL, MODEL_API_KEY, MODEL_TIMEOUT_SECONDS, LEASE_SECONDS, MAX_ATTEMPTS, LOG_LEVEL];
     /// What `dlq-redrive` reads.
     pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
+    /// What `sweeper` reads.
+    pub const SWEEPER: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, MAX_ATTEMPTS, LOG_LEVEL];
 }
 
 /// A variable that stops the function.

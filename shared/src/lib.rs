@@ -9,9 +9,11 @@ pub mod domain;
 pub mod engine;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
+pub mod heartbeat;
 pub mod intake;
 pub mod ledger;
 pub mod operate;
+pub mod sweep;
 pub mod telemetry;
 pub mod tools;
 

@@ -18,6 +18,7 @@ fn variables_read() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("agent-api", variables::AGENT_API),
         ("queue-consumer", variables::QUEUE_CONSUMER),
         ("dlq-redrive", variables::DLQ_REDRIVE),
+        ("sweeper", variables::SWEEPER),
     ])
 }
 

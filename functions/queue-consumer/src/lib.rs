@@ -16,9 +16,10 @@ use shared::aws::TaskQueue;
 use shared::config::{ConfigError, Environment, ModelConfig, read_limits, variables};
 use shared::domain::clock::after;
 use shared::domain::failure::FailureCode;
-use shared::domain::task::Task;
+use shared::domain::task::{Canary, Message, Task};
 use shared::engine::ports::JournalError;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
+use shared::heartbeat::Heartbeats;
 use shared::telemetry::chain;
 
 /// What is left of an invocation for the last writes and the answer.
@@ -75,6 +76,8 @@ pub struct Consumer {
     pub engine: Engine,
     /// Hides messages.
     pub visibility: Arc<dyn Visibility>,
+    /// Hears of canaries.
+    pub heartbeats: Arc<dyn Heartbeats>,
 }
 
 impl Consumer {
@@ -142,8 +145,9 @@ impl Consumer {
     }
 
     async fn advance(&self, message: &SqsMessage, name: &str, place: usize, receipt: &str, window: Window) -> Outcome {
-        let task = match Task::from_body(message.body.as_deref().unwrap_or_default()) {
-            Ok(task) => task,
+        let task = match Message::from_body(message.body.as_deref().unwrap_or_default()) {
+            Ok(Message::Run(task)) => task,
+            Ok(Message::Canary(canary)) => return self.heard(&canary).await,
             Err(error) => {
                 tracing::error!(message = name, error = %error, "poison message, left for the dead-letter queue");
                 return Outcome::After(AT_ONCE);
@@ -174,6 +178,14 @@ impl Consumer {
                 Outcome::AsItIs
             }
         }
+    }
+
+    /// A canary that cannot be noted is done all the same: that no mark is made is what is to be seen.
+    async fn heard(&self, canary: &Canary) -> Outcome {
+        if let Err(error) = self.heartbeats.arrived(canary, self.engine.clock.now()).await {
+            tracing::warn!(error = %chain(&error), "the arrival of a canary could not be noted");
+        }
+        Outcome::Done
     }
 
     async fn settle_unsettled(&self, task: &Task, delivery: &Delivery, code: FailureCode) -> Result<Advance, JournalError> {

@@ -19,8 +19,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let config = sdk_config("queue-consumer").await;
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let clock = Arc::new(SystemClock);
+    let table = Arc::new(Table::new(&config, settings.table_name));
     let engine = Engine {
-        journal: Arc::new(Table::new(&config, settings.table_name)),
+        journal: table.clone(),
         queue: queue.clone(),
         model: Arc::new(ProviderModel::new(&settings.model)?),
         tools: Toolbox::built_in(clock.clone()),
@@ -28,6 +29,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         limits: settings.limits,
         worker: telemetry::worker_name(&env, clock.as_ref()),
     };
-    let consumer = Consumer { engine, visibility: queue };
+    let consumer = Consumer { engine, visibility: queue, heartbeats: table };
     lambda_runtime::run(service_fn(|event: LambdaEvent<_>| consumer.handle(event.payload, event.context.deadline))).await
 }

@@ -7,6 +7,7 @@ use shared::domain::state::RunState;
 use shared::engine::CallError;
 use shared::engine::ports::{Model, ModelReply, ModelRequest};
 use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
+use shared::sweep::Tally;
 
 use super::*;
 
@@ -20,9 +21,26 @@ impl Visibility for Hidden {
     }
 }
 
+/// Canaries and when they arrived.
+#[derive(Default)]
+struct Heard(Mutex<Vec<(Canary, Timestamp)>>);
+
+#[async_trait]
+impl Heartbeats for Heard {
+    async fn swept(&self, _at: Timestamp, _tally: &Tally) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn arrived(&self, canary: &Canary, at: Timestamp) -> Result<(), JournalError> {
+        self.0.lock().unwrap().push((*canary, at));
+        Err(JournalError::Unavailable("the test says so".into()))
+    }
+}
+
 struct World {
     store: Arc<MemoryStore>,
     hidden: Arc<Hidden>,
+    heard: Arc<Heard>,
     clock: Arc<FixedClock>,
     consumer: Consumer,
 }
@@ -31,7 +49,8 @@ fn world(model: Arc<dyn Model>) -> World {
     let (store, hidden) = (Arc::new(MemoryStore::default()), Arc::new(Hidden::default()));
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
     let engine = engine(store.clone(), Arc::new(MemoryQueue::default()), model, clock.clone());
-    World { consumer: Consumer { engine, visibility: hidden.clone() }, store, hidden, clock }
+    let heard = Arc::new(Heard::default());
+    World { consumer: Consumer { engine, visibility: hidden.clone(), heartbeats: heard.clone() }, store, hidden, heard, clock }
 }
 
 impl World {
@@ -76,6 +95,15 @@ async fn only_what_is_not_done_returns_to_the_queue() {
         .await;
     assert_eq!(failures, ["poison", "empty"]);
     assert_eq!(w.store.get(good.id).unwrap().state, RunState::Completed);
+}
+
+#[tokio::test]
+async fn a_canary_is_noted_and_done_even_if_it_cannot_be_noted() {
+    let w = world(Arc::new(ScriptedModel::new([])));
+    let canary = Canary { sent_at: w.clock.now() };
+    w.clock.advance(Duration::from_secs(3));
+    assert!(w.deliver(&[("canary", canary.to_body(), 1)]).await.is_empty());
+    assert_eq!(*w.heard.0.lock().unwrap(), [(canary, w.clock.now())]);
 }
 
 #[tokio::test]

@@ -5,9 +5,16 @@ mod items;
 #[cfg(feature = "dynamodb")]
 mod journal;
 #[cfg(feature = "sqs")]
+mod letters;
+#[cfg(feature = "sqs")]
 mod queue;
 #[cfg(feature = "dynamodb")]
 mod records;
+#[cfg(feature = "dynamodb")]
+mod sweep;
+#[cfg(test)]
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
+mod sweep_tests;
 #[cfg(test)]
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod tests;

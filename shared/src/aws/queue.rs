@@ -8,14 +8,17 @@ use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, Queu
 use futures_util::future::join_all;
 
 use super::unavailable;
-use crate::domain::task::Task;
+use crate::domain::task::{Canary, Task};
 use crate::engine::ports::{JournalError, Queue};
 use crate::operate::{DeadLetterQueue, Move};
+use crate::sweep::CanaryQueue;
 use crate::telemetry::chain;
 
 /// SQS delays and hides messages for whole seconds, up to these.
 const LONGEST_DELAY: u64 = 900;
-const LONGEST_VISIBILITY: u64 = 43_200;
+pub(super) const LONGEST_VISIBILITY: u64 = 43_200;
+/// The message group of canaries. No tenant has that name.
+const CANARIES: &str = "#canary";
 /// How many batches of ten a search of the dead-letter queue looks at.
 const SEARCH_BATCHES: usize = 10;
 /// How long a searched message is hidden if the search dies.
@@ -84,12 +87,21 @@ impl Queue for TaskQueue {
     }
 }
 
+#[async_trait]
+impl CanaryQueue for TaskQueue {
+    async fn send_canary(&self, canary: &Canary) -> Result<(), JournalError> {
+        // A group of its own, so that it waits behind no tenant's backlog: it asks whether the queue is served, not how busy it is.
+        let message = self.client.send_message().queue_url(&self.url).message_body(canary.to_body()).message_group_id(CANARIES);
+        message.send().await.map(|_| ()).map_err(unavailable)
+    }
+}
+
 /// The dead-letter queue.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
-    client: aws_sdk_sqs::Client,
-    url: String,
-    arn: String,
+    pub(super) client: aws_sdk_sqs::Client,
+    pub(super) url: String,
+    pub(super) arn: String,
 }
 
 impl DeadLetters {
@@ -165,14 +177,14 @@ impl DeadLetterQueue for DeadLetters {
     }
 }
 
-async fn depth(client: &aws_sdk_sqs::Client, url: &str) -> Result<u64, JournalError> {
+pub(super) async fn depth(client: &aws_sdk_sqs::Client, url: &str) -> Result<u64, JournalError> {
     let name = QueueAttributeName::ApproximateNumberOfMessages;
     let answer = client.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await.map_err(unavailable)?;
     let depth = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
     depth.ok_or_else(|| JournalError::Unavailable("the queue did not tell its depth".into()))
 }
 
-fn seconds(duration: Duration, most: u64) -> i32 {
+pub(super) fn seconds(duration: Duration, most: u64) -> i32 {
     // Rounded up: a message must not come back before its lease has ended.
     let whole = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
     i32::try_from(whole.min(most)).unwrap_or(i32::MAX)

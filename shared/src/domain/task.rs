@@ -1,7 +1,9 @@
-//! What stands on the queue: a small versioned reference to a run, never its payload.
+//! What stands on the queue: a small versioned reference to a run, never its payload; now and then a canary.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::clock::rfc3339_millis;
 use super::id::{RunId, TenantId};
 
 /// A run to advance, as one message of the tasks queue.
@@ -17,6 +19,22 @@ pub struct Task {
     pub epoch: u64,
 }
 
+/// A message that only shows that messages get through: whoever takes it off the queue says so, and is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canary {
+    /// When it was sent.
+    pub sent_at: Timestamp,
+}
+
+/// All that the tasks queue carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// A run to advance.
+    Run(Task),
+    /// A sign of life.
+    Canary(Canary),
+}
+
 /// Why a message is not ours to read: it goes to the dead-letter queue as it is.
 #[derive(Debug, thiserror::Error)]
 #[error("message body is not a task")]
@@ -27,6 +45,7 @@ pub struct NotATask(#[source] serde_json::Error);
 #[serde(untagged)]
 enum Body {
     V1(TaskV1),
+    CanaryV1(CanaryV1),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,6 +55,14 @@ struct TaskV1 {
     tenant: TenantId,
     run: RunId,
     epoch: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CanaryV1 {
+    v: Version<1>,
+    #[serde(with = "rfc3339_millis")]
+    canary: Timestamp,
 }
 
 /// A number that must be `N`, so that an untagged enum chooses by it.
@@ -70,13 +97,36 @@ impl Task {
         serde_json::json!(body).to_string()
     }
 
+    /// Reads the body of a message that stands for a run.
+    ///
+    /// # Errors
+    /// [`NotATask`] when it is none, or stands for something else.
+    pub fn from_body(body: &str) -> Result<Self, NotATask> {
+        match Message::from_body(body)? {
+            Message::Run(task) => Ok(task),
+            Message::Canary(_) => Err(NotATask(serde::de::Error::custom("a canary stands for no run"))),
+        }
+    }
+}
+
+impl Canary {
+    /// The message body.
+    #[must_use]
+    pub fn to_body(&self) -> String {
+        serde_json::json!(Body::CanaryV1(CanaryV1 { v: Version, canary: self.sent_at })).to_string()
+    }
+}
+
+impl Message {
     /// Reads a message body of any version that was ever sent.
     ///
     /// # Errors
     /// [`NotATask`] when it is none of them.
     pub fn from_body(body: &str) -> Result<Self, NotATask> {
-        let Body::V1(task) = serde_json::from_str(body).map_err(NotATask)?;
-        Ok(Self { tenant: task.tenant, run: task.run, epoch: task.epoch })
+        Ok(match serde_json::from_str(body).map_err(NotATask)? {
+            Body::V1(task) => Self::Run(Task { tenant: task.tenant, run: task.run, epoch: task.epoch }),
+            Body::CanaryV1(canary) => Self::Canary(Canary { sent_at: canary.canary }),
+        })
     }
 }
 
@@ -89,8 +139,22 @@ mod tests {
         let task = Task { tenant: "acme".parse().unwrap(), run: RunId::new(jiff::Timestamp::UNIX_EPOCH), epoch: 3 };
         let body = task.to_body();
         assert_eq!(Task::from_body(&body).unwrap(), task);
+        assert_eq!(Message::from_body(&body).unwrap(), Message::Run(task));
         assert!(body.len() < 120, "a reference stays small: {body}");
         assert!(body.contains(r#""v":1"#));
+    }
+
+    #[test]
+    fn a_canary_survives_the_queue_and_stands_for_no_run() {
+        let canary = Canary { sent_at: "2026-01-02T03:04:05.678Z".parse().unwrap() };
+        let body = canary.to_body();
+        let fields: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(fields, serde_json::json!({"v": 1, "canary": "2026-01-02T03:04:05.678Z"}));
+        assert_eq!(Message::from_body(&body).unwrap(), Message::Canary(canary));
+        assert!(Task::from_body(&body).is_err());
+        for bad in [body.replace(r#""v":1"#, r#""v":2"#), body.replace("2026", "then"), body.replace('{', r#"{"run":"x","#)] {
+            assert!(Message::from_body(&bad).is_err(), "{bad} was taken");
+        }
     }
 
     #[test]

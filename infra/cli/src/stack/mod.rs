@@ -29,7 +29,7 @@ use crate::error::Result;
 use layout::Layout;
 
 /// The deployed functions, in the order of the template; folder, crate, binary and artefact have the same name.
-pub(crate) const FUNCTIONS: [&str; 4] = ["health", "agent-api", "queue-consumer", "dlq-redrive"];
+pub(crate) const FUNCTIONS: [&str; 5] = ["health", "agent-api", "queue-consumer", "dlq-redrive", "sweeper"];
 
 pub(crate) fn execute(command: Stack, env: &Env) -> Result<ExitCode> {
     match command {

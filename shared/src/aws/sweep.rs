@@ -1,0 +1,100 @@
+//! The index `due` and the heartbeats in DynamoDB.
+//!
+//! | item | pk | sk |
+//! |---|---|---|
+//! | the sweeper's mark | `#heartbeat` | `sweeper` |
+//! | the consumer's mark | `#heartbeat` | `worker` |
+//!
+//! No tenant is named `#heartbeat`: `#` ends every tenant's part of a key.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::error::SdkError;
+use jiff::Timestamp;
+
+use super::items::{Item, Key, Table, n, s};
+use super::unavailable;
+use crate::domain::clock::{between, rfc3339_millis};
+use crate::domain::task::Canary;
+use crate::engine::ports::JournalError;
+use crate::heartbeat::Heartbeats;
+use crate::sweep::{DueEntry, DueIndex, Tally};
+
+const HEARTBEAT: &str = "#heartbeat";
+
+/// The partition of the index that a shard is.
+fn partition(shard: u8) -> String {
+    format!("due#{shard}")
+}
+
+/// `<13-digit unix ms>#<tenant>#<run>`: sorts by time.
+fn sort_key(entry: &DueEntry) -> String {
+    format!("{:013}#{}#{}", entry.at.as_millisecond(), entry.tenant, entry.run)
+}
+
+fn entry_of(item: &Item) -> Option<DueEntry> {
+    let mut parts = item.get("gsi3sk")?.as_s().ok()?.splitn(3, '#');
+    let at = Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok()?;
+    Some(DueEntry { at, tenant: parts.next()?.parse().ok()?, run: parts.next()?.parse().ok()? })
+}
+
+#[async_trait]
+impl DueIndex for Table {
+    async fn due(&self, shard: u8, after: Option<&DueEntry>, limit: usize) -> Result<Vec<DueEntry>, JournalError> {
+        let start = after.map(|entry| {
+            let mut key = Key::run(&entry.tenant, entry.run).into_item();
+            key.insert("gsi3pk".into(), s(partition(shard)));
+            key.insert("gsi3sk".into(), s(sort_key(entry)));
+            key
+        });
+        let query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .index_name("due")
+            .key_condition_expression("gsi3pk = :pk")
+            .expression_attribute_values(":pk", s(partition(shard)))
+            .set_exclusive_start_key(start)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        let items = query.send().await.map_err(unavailable)?.items.unwrap_or_default();
+        let read =
+            |item: &Item| entry_of(item).ok_or_else(|| JournalError::Unavailable("an entry of the index `due` cannot be read".into()));
+        items.iter().map(read).collect()
+    }
+}
+
+#[async_trait]
+impl Heartbeats for Table {
+    async fn swept(&self, at: Timestamp, tally: &Tally) -> Result<(), JournalError> {
+        let tally = serde_dynamo::to_attribute_value(tally).map_err(unavailable)?;
+        let item = HashMap::from([
+            ("pk".to_owned(), s(HEARTBEAT)),
+            ("sk".to_owned(), s("sweeper")),
+            ("at".to_owned(), s(rfc3339_millis::format(at))),
+            ("tally".to_owned(), tally),
+        ]);
+        let put = self.client.put_item().table_name(&self.name).set_item(Some(item));
+        put.send().await.map(|_| ()).map_err(unavailable)
+    }
+
+    async fn arrived(&self, canary: &Canary, at: Timestamp) -> Result<(), JournalError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .item("pk", s(HEARTBEAT))
+            .item("sk", s("worker"))
+            .item("at", s(rfc3339_millis::format(at)))
+            .item("sent_at", s(rfc3339_millis::format(canary.sent_at)))
+            .item("latency_ms", n(between(canary.sent_at, at).as_millis()))
+            // A late one must not hide that newer ones arrived. Texts of one length compare as the times do.
+            .condition_expression("attribute_not_exists(pk) OR sent_at <= :sent_at")
+            .expression_attribute_values(":sent_at", s(rfc3339_millis::format(canary.sent_at)));
+        match put.send().await {
+            Ok(_) => Ok(()),
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(()),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Tidies the dead-letter queue: deletes letters that mean nothing any more, and leaves those that an operator needs.
+//!
+//! Looking at a message hides it from everybody else. So a look is short and small, hides for seconds even if it dies half-way, and does not
+//! happen while a move task works on the queue, which would pass over what is hidden.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use crate::domain::clock::{Clock, between};
+use crate::domain::run::Run;
+use crate::domain::state::RunState;
+use crate::domain::task::{Message, Task};
+use crate::engine::ports::JournalError;
+use crate::operate::Records;
+use crate::telemetry::chain;
+
+/// Letters that one look takes at most.
+const MOST: usize = 100;
+/// How long a letter is hidden if the look dies; a look gives letters back as soon as it ends.
+const HIDDEN: Duration = Duration::from_secs(5);
+/// A look takes no further letters after this, so that it ends before the first ones show up again.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// A message on the dead-letter queue, hidden from others for the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Its text.
+    pub body: String,
+    /// What names it while it is hidden.
+    pub receipt: String,
+}
+
+/// The dead-letter queue, letter by letter.
+#[async_trait]
+pub trait Letters: Send + Sync {
+    /// Whether there is something to look at: letters, and no move task that works on them.
+    async fn can_be_looked_at(&self) -> Result<bool, JournalError>;
+    /// Takes up to ten letters and hides them for `hidden`. None: there are no more, or none that show.
+    async fn take(&self, hidden: Duration) -> Result<Vec<Letter>, JournalError>;
+    /// Deletes letters.
+    async fn delete(&self, letters: &[Letter]) -> Result<(), JournalError>;
+    /// Lets letters be seen again, at once.
+    async fn give_back(&self, letters: &[Letter]) -> Result<(), JournalError>;
+}
+
+/// What becomes of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    Delete(&'static str),
+}
+
+/// Tidies.
+pub struct Janitor {
+    /// The dead letters.
+    pub letters: Arc<dyn Letters>,
+    /// The runs that they are about.
+    pub records: Arc<dyn Records>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Janitor {
+    /// One look. Returns how many letters were deleted; what goes wrong is logged, and the next look's.
+    pub async fn tidy(&self) -> u32 {
+        let mut kept = Vec::new();
+        let mut deleted = 0;
+        if let Err(error) = self.look(&mut kept, &mut deleted).await {
+            tracing::warn!(error = %chain(&error), "the dead letters were not tidied");
+        }
+        if !kept.is_empty()
+            && let Err(error) = self.letters.give_back(&kept).await
+        {
+            tracing::warn!(error = %chain(&error), hidden = kept.len(), "dead letters stay hidden for {} s", HIDDEN.as_secs());
+        }
+        deleted
+    }
+
+    /// Kept letters are hidden until the end of the look, so that each batch is a new one.
+    async fn look(&self, kept: &mut Vec<Letter>, deleted: &mut u32) -> Result<(), JournalError> {
+        if !self.letters.can_be_looked_at().await? {
+            return Ok(());
+        }
+        let begun = self.clock.now();
+        let mut seen = 0;
+        while seen < MOST && between(begun, self.clock.now()) < LONGEST {
+            let batch = self.letters.take(HIDDEN).await?;
+            if batch.is_empty() {
+                break;
+            }
+            seen += batch.len();
+            let verdicts = join_all(batch.iter().map(|letter| self.judge(letter))).await;
+            let mut useless = Vec::new();
+            for (letter, verdict) in batch.into_iter().zip(verdicts) {
+                match verdict {
+                    Verdict::Keep => kept.push(letter),
+                    Verdict::Delete(why) => {
+                        tracing::info!(letter = %about(&letter), why, "dead letter deleted");
+                        useless.push(letter);
+                    }
+                }
+            }
+            if !useless.is_empty() {
+                self.letters.delete(&useless).await?;
+                *deleted += u32::try_from(useless.len()).unwrap_or(u32::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    /// In doubt a letter stays.
+    async fn judge(&self, letter: &Letter) -> Verdict {
+        let task = match Message::from_body(&letter.body) {
+            Ok(Message::Run(task)) => task,
+            Ok(Message::Canary(_)) => return Verdict::Delete("a canary that did not arrive"),
+            Err(_) => return Verdict::Keep,
+        };
+        match self.records.run(&task.tenant, task.run).await {
+            Ok(run) => verdict(&task, run.as_ref()),
+            Err(error) => {
+                tracing::warn!(run.id = %task.run, error = %chain(&error), "the run of a dead letter could not be read");
+                Verdict::Keep
+            }
+        }
+    }
+}
+
+/// The rule, over the record as it stands. The record is written before its message is sent, so a letter without one is nobody's.
+fn verdict(task: &Task, run: Option<&Run>) -> Verdict {
+    let Some(run) = run else { return Verdict::Delete("there is no such run") };
+    if run.epoch > task.epoch {
+        return Verdict::Delete("a newer message counts");
+    }
+    match run.state {
+        RunState::Completed | RunState::Failed | RunState::Cancelled => Verdict::Delete("the run has ended"),
+        // Not dead yet: its last delivery was cut off, and the sweeper will say so of it.
+        RunState::Dead | RunState::Queued | RunState::Running | RunState::Waiting => Verdict::Keep,
+    }
+}
+
+/// Which run a letter is about, for the log; never its text.
+fn about(letter: &Letter) -> String {
+    Task::from_body(&letter.body).map_or_else(|_| "canary".into(), |task| task.run.to_string())
+}
