@@ -11,7 +11,7 @@ use super::unavailable;
 use crate::domain::task::{Canary, Task};
 use crate::engine::ports::{JournalError, Queue};
 use crate::operate::{DeadLetterQueue, Move};
-use crate::sweep::CanaryQueue;
+use crate::sweep::{Backlog, CanaryQueue};
 use crate::telemetry::chain;
 
 /// SQS delays and hides messages for whole seconds, up to these.
@@ -93,6 +93,13 @@ impl CanaryQueue for TaskQueue {
         // A group of its own, so that it waits behind no tenant's backlog: it asks whether the queue is served, not how busy it is.
         let message = self.client.send_message().queue_url(&self.url).message_body(canary.to_body()).message_group_id(CANARIES);
         message.send().await.map(|_| ()).map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl Backlog for TaskQueue {
+    async fn waiting(&self) -> Result<u64, JournalError> {
+        depth(&self.client, &self.url).await
     }
 }
 

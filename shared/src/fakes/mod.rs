@@ -1,6 +1,7 @@
 //! In-memory ports for tests: the same promises as the real adapters, and switches to break them.
 
 mod store;
+mod sweeping;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

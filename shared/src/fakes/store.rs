@@ -103,7 +103,7 @@ impl MemoryStore {
         locked(&self.tables).steps.get(&id).cloned().unwrap_or_default()
     }
 
-    fn check(&self) -> Result<(), JournalError> {
+    pub(super) fn check(&self) -> Result<(), JournalError> {
         if *locked(&self.is_down) { Err(unavailable()) } else { Ok(()) }
     }
 }

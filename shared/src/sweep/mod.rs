@@ -2,10 +2,14 @@
 //!
 //! This file is one tick, and what it takes of the world. A tick sweeps what is due and then looks ahead: while the index knows of
 //! something that falls due before the next tick, it waits for that and sweeps again, so that a timer or a dead worker need not
-//! wait for the minute (ADR 0011). [`janitor`] tidies. Any number of ticks may run at the same time: every write is
+//! wait for the minute (ADR 0011). `attend` is what is done about one run, [`janitor`] tidies. Any number of ticks may run at the same time: every write is
 //! conditional, so the work is done once, and a tick that comes too late for an entry finds nothing to do.
 
+mod attend;
+#[cfg(test)]
+mod attend_tests;
 pub mod janitor;
+mod line;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +27,7 @@ use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
 use crate::heartbeat::Heartbeats;
 use crate::telemetry::chain;
+pub use attend::{Backlog, Caretaker};
 use janitor::Janitor;
 
 /// Partitions of the index of what is due. All are read side by side.
@@ -79,11 +84,13 @@ pub enum Done {
     Requeued,
     /// A run whose worker vanished had no attempt left.
     Died,
-    /// A waiting run was woken: its time is over, or its turn has come.
+    /// A waiting run was woken: its time is over, or its turn had come.
     Woken,
+    /// The line that it waits in stood still: the run before it was woken.
+    Repaired,
     /// All is well: the entry was moved on.
     Moved,
-    /// The run has ended: the entry is gone.
+    /// The run has ended, or ends with its conversation: it has no entry any more.
     Removed,
     /// The record says otherwise than the index, or somebody else was faster.
     Nothing,
@@ -104,6 +111,8 @@ pub struct Tally {
     pub died: u32,
     /// See [`Done::Woken`].
     pub woken: u32,
+    /// See [`Done::Repaired`].
+    pub repaired: u32,
     /// See [`Done::Moved`].
     pub moved: u32,
     /// See [`Done::Removed`].
@@ -180,6 +189,7 @@ impl Sweeper {
             requeued = tally.requeued,
             died = tally.died,
             woken = tally.woken,
+            repaired = tally.repaired,
             moved = tally.moved,
             removed = tally.removed,
             failed = tally.failed,
@@ -282,6 +292,7 @@ impl Tally {
             Done::Requeued => self.requeued += 1,
             Done::Died => self.died += 1,
             Done::Woken => self.woken += 1,
+            Done::Repaired => self.repaired += 1,
             Done::Moved => self.moved += 1,
             Done::Removed => self.removed += 1,
             Done::Nothing => {}
@@ -295,6 +306,7 @@ impl Tally {
         self.requeued += other.requeued;
         self.died += other.died;
         self.woken += other.woken;
+        self.repaired += other.repaired;
         self.moved += other.moved;
         self.removed += other.removed;
         self.failed += other.failed;

@@ -1,0 +1,34 @@
+//! Finds the runs that nobody works on. Wiring only; see `lib.rs`.
+
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
+use shared::config::Environment;
+use shared::sweep::janitor::Janitor;
+use shared::sweep::{Caretaker, Sweeper};
+use shared::telemetry::{self, SystemClock};
+use sweeper::{Schedule, Settings};
+
+#[tokio::main]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let env = Environment::of_process();
+    telemetry::start(&env)?;
+    let settings = Settings::read(&env)?;
+    let config = sdk_config("sweeper").await;
+    let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
+    let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
+    let letters = Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn));
+    let caretaker = Caretaker {
+        journal: table.clone(),
+        queue: queue.clone(),
+        backlog: queue.clone(),
+        clock: clock.clone(),
+        max_attempts: settings.max_attempts,
+    };
+    let janitor = Janitor { letters, records: table.clone(), clock: clock.clone() };
+    let sweeper = Sweeper { index: table.clone(), attendant: Arc::new(caretaker), canaries: queue, heartbeats: table, janitor, clock };
+    let schedule = Schedule { sweeper };
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| schedule.tick(event.context.deadline))).await
+}

@@ -1,0 +1,118 @@
+//! Invocations over in-memory ports.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use shared::domain::clock::{Clock, between};
+use shared::domain::state::RunState;
+use shared::domain::task::Canary;
+use shared::engine::ports::JournalError;
+use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, a_run};
+use shared::heartbeat::Heartbeats;
+use shared::sweep::janitor::{Janitor, Letter, Letters};
+use shared::sweep::{CanaryQueue, Caretaker};
+
+use super::*;
+
+/// Signs of life, and a dead-letter queue without letters.
+#[derive(Default)]
+struct Signs(Mutex<Vec<Timestamp>>);
+
+#[async_trait]
+impl CanaryQueue for Signs {
+    async fn send_canary(&self, _canary: &Canary) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Heartbeats for Signs {
+    async fn swept(&self, at: Timestamp, _tally: &Tally) -> Result<(), JournalError> {
+        self.0.lock().unwrap().push(at);
+        Ok(())
+    }
+
+    async fn arrived(&self, _canary: &Canary, _at: Timestamp) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Letters for Signs {
+    async fn can_be_looked_at(&self) -> Result<bool, JournalError> {
+        Ok(false)
+    }
+
+    async fn take(&self, _hidden: Duration) -> Result<Vec<Letter>, JournalError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete(&self, _letters: &[Letter]) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn give_back(&self, _letters: &[Letter]) -> Result<(), JournalError> {
+        Ok(())
+    }
+}
+
+struct World {
+    store: Arc<MemoryStore>,
+    queue: Arc<MemoryQueue>,
+    clock: Arc<FixedClock>,
+    schedule: Schedule,
+}
+
+fn world() -> World {
+    let (store, queue, signs) = (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()), Arc::new(Signs::default()));
+    let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
+    let caretaker =
+        Caretaker { journal: store.clone(), queue: queue.clone(), backlog: queue.clone(), clock: clock.clone(), max_attempts: 3 };
+    let janitor = Janitor { letters: signs.clone(), records: store.clone(), clock: clock.clone() };
+    let sweeper = Sweeper {
+        index: store.clone(),
+        attendant: Arc::new(caretaker),
+        canaries: signs.clone(),
+        heartbeats: signs,
+        janitor,
+        clock: clock.clone(),
+    };
+    World { store, queue, clock, schedule: Schedule { sweeper } }
+}
+
+fn in_seconds(clock: &FixedClock, seconds: u64) -> u64 {
+    after(clock.now(), Duration::from_secs(seconds)).as_millisecond().try_into().unwrap()
+}
+
+#[tokio::test]
+async fn runs_that_were_recorded_and_never_sent_are_sent_within_the_tick_that_they_fall_due_in() {
+    let w = world();
+    let begun = w.clock.now();
+    let runs: Vec<_> = (0..20).map(|_| a_run(&"acme".parse().unwrap(), begun)).collect();
+    runs.iter().for_each(|run| w.store.put(run.clone()));
+    let due = Timestamp::from_millisecond(runs[0].due_ms.unwrap()).unwrap();
+    let tally = w.schedule.tick(in_seconds(&w.clock, 90)).await.unwrap();
+    assert_eq!((tally.resent, tally.rounds, w.queue.take().len()), (20, 2, 20));
+    assert_eq!(between(due, w.clock.now()), Duration::ZERO, "as soon as they are due, not at the next tick");
+    assert!(runs.iter().all(|run| w.store.get(run.id).is_some_and(|run| run.state == RunState::Queued && run.epoch == 2)));
+}
+
+#[tokio::test]
+async fn a_deadline_of_the_local_watcher_is_no_deadline() {
+    let w = world();
+    w.store.put(a_run(&"acme".parse().unwrap(), w.clock.now()));
+    assert_eq!(w.schedule.tick(600_000).await.unwrap().resent, 1);
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_makes_the_invocation_an_error() {
+    let w = world();
+    w.store.set_down(true);
+    assert_eq!(w.schedule.tick(in_seconds(&w.clock, 90)).await, Err(TickError::Blind));
+}
+
+#[test]
+fn a_variable_that_is_missing_is_named() {
+    let without_attempts = Environment::of(|name| (name != "MAX_ATTEMPTS").then(|| "x".into()));
+    assert_eq!(Settings::read(&without_attempts).err().map(|error| error.name), Some("MAX_ATTEMPTS"));
+}

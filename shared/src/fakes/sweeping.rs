@@ -1,0 +1,30 @@
+//! What the sweeper takes of the world, over the same memory.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{MemoryQueue, MemoryStore, locked};
+use crate::domain::run::Run;
+use crate::engine::ports::JournalError;
+use crate::sweep::{Backlog, DueEntry, DueIndex, SHARDS};
+
+#[async_trait]
+impl DueIndex for MemoryStore {
+    async fn due(&self, shard: u8, after: Option<&DueEntry>, limit: usize) -> Result<Vec<DueEntry>, JournalError> {
+        self.check()?;
+        let entry = |run: Run| Some(DueEntry { at: Timestamp::from_millisecond(run.due_ms?).ok()?, tenant: run.tenant, run: run.id });
+        let mut entries: Vec<_> = self.tables().runs.into_values().filter(|run| run.id.shard(SHARDS) == shard).filter_map(entry).collect();
+        entries.sort_by_key(|entry| (entry.at, entry.run));
+        entries.retain(|entry| after.is_none_or(|after| (entry.at, entry.run) > (after.at, after.run)));
+        entries.truncate(limit);
+        Ok(entries)
+    }
+}
+
+#[async_trait]
+impl Backlog for MemoryQueue {
+    async fn waiting(&self) -> Result<u64, JournalError> {
+        self.check()?;
+        Ok(locked(&self.sent).len() as u64)
+    }
+}
