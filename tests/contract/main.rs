@@ -8,3 +8,5 @@ mod template_document;
 mod template_functions;
 #[cfg(test)]
 mod template_queues;
+#[cfg(test)]
+mod template_sweeping;

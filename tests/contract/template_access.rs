@@ -127,11 +127,12 @@ fn health_changes_nothing_and_only_the_consumer_takes_tasks_off_the_queue() {
     for action in ["dynamodb:Put", "dynamodb:Update", "dynamodb:Delete", "sqs:Send", "sqs:Receive", "sqs:Delete", "bedrock:"] {
         assert!(!may("HealthRole", action, None), "health may {action}…");
     }
-    for role in ["AgentApiRole", "DlqRedriveRole", "HealthRole"] {
+    for role in ["AgentApiRole", "DlqRedriveRole", "HealthRole", "SweeperRole"] {
         assert!(!may(role, "sqs:Receive", Some("Tasks")), "{role} may take tasks");
     }
     assert!(may("QueueConsumerRole", "sqs:Receive", Some("Tasks")));
     assert!(may("DlqRedriveRole", "sqs:StartMessageMoveTask", Some("DeadLetters")));
+    assert!(may("SweeperRole", "sqs:Delete", Some("DeadLetters")) && !may("SweeperRole", "bedrock:", None));
 }
 
 #[test]
