@@ -185,7 +185,7 @@ impl Engine {
     }
 
     /// Writes what became of a run whose lease this worker holds.
-    async fn put(&self, before: &Run, after: &Run, reason: &str) -> Result<Committed, JournalError> {
+    pub(super) async fn put(&self, before: &Run, after: &Run, reason: &str) -> Result<Committed, JournalError> {
         let change = Change { run: after, guard: held(before), step: None, response: None, cause: self.cause(reason) };
         commit(self.journal.as_ref(), change).await
     }

@@ -22,7 +22,7 @@ use crate::domain::clock::{Clock, after, between};
 use crate::domain::event::AgentInput;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::price;
-use crate::domain::run::{Cause, Run};
+use crate::domain::run::{Cause, LEASE_GRACE, Run};
 use crate::domain::state::{Command, RunState};
 use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody, ToolStep};
 use crate::domain::task::Task;
@@ -195,8 +195,24 @@ impl Engine {
             Claim::Taken(run) => *run,
             Claim::Refused(refusal) => return self.refused(task, delivery, refusal).await,
         };
+        let run = match self.seen_in_time(run).await {
+            Err(JournalError::Lost) => return Ok(Advance::Lost),
+            other => other?,
+        };
         let input = self.journal.input(&run).await?;
         self.advance(run, &input, Carrier::Message { deliveries: delivery.deliveries }, window, hold).await
+    }
+
+    /// A claim does not say when somebody has to look, because that was set when the run was queued and is mostly before the end of
+    /// the lease. A run that was sent again and again is looked at ever more rarely: should this worker vanish, that is too late.
+    async fn seen_in_time(&self, run: Run) -> Result<Run, JournalError> {
+        let latest = after(run.lease_end(), LEASE_GRACE);
+        if run.due_ms.is_none_or(|due| due <= latest.as_millisecond()) {
+            return Ok(run);
+        }
+        let mut seen = run.clone();
+        seen.look_at(latest);
+        self.put(&run, &seen, "claimed").await.map(|done| done.run)
     }
 
     /// Advances a run whose lease this worker holds, and settles how the pass ended.

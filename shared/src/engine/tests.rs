@@ -1,10 +1,11 @@
 //! The engine over in-memory ports: what it does when all goes well, and when each thing goes wrong.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
 use crate::domain::failure::FailureCode;
+use crate::domain::id::RunId;
 use crate::engine::ports::{Journal, ToolSpec};
 use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
 use crate::tools::Tool;
@@ -454,4 +455,31 @@ async fn a_run_of_an_hour_completes_over_many_invocations_of_minutes() {
     assert_eq!((invocations, w.stored().steps, w.stored().failures.len()), (10, 19, 0));
     let mut all = w.store.tables().archives.remove(&w.run.id).unwrap_or_default().into_iter().flat_map(|archive| archive.transitions);
     assert_eq!(all.next().unwrap().reason, "accepted", "a long trail is kept whole");
+}
+
+/// Notes when the run is due while it is worked on.
+struct Peeks(Arc<MemoryStore>, RunId, Mutex<Option<i64>>);
+
+#[async_trait::async_trait]
+impl Model for Peeks {
+    async fn ask(&self, request: &ports::ModelRequest<'_>) -> Result<ports::ModelReply, CallError> {
+        *self.2.lock().unwrap() = self.0.get(self.1).and_then(|run| run.due_ms);
+        ScriptedModel::new([]).ask(request).await
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_looked_at_rarely_is_looked_at_after_the_lease_of_whoever_takes_it_up() {
+    for (due_in, expected) in [(3_600, 60 + 10), (65, 65)] {
+        let mut w = world([]).await;
+        let peeks = Arc::new(Peeks(w.store.clone(), w.run.id, Mutex::default()));
+        w.engine.model = peeks.clone();
+        let (mut run, now) = (w.stored(), w.clock.now());
+        run.look_at(after(now, Duration::from_secs(due_in)));
+        w.store.put(run);
+        assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+        let due = Timestamp::from_millisecond(peeks.2.lock().unwrap().unwrap()).unwrap();
+        assert_eq!(between(now, due), Duration::from_secs(expected));
+        assert_eq!(w.store.writes(), if due_in == 65 { 3 } else { 4 }, "acceptance, claim, end, and one more only where it is needed");
+    }
 }
