@@ -1,9 +1,17 @@
 //! The adapters to AWS. SDK types end here; so do its retries and its time-outs.
 
 #[cfg(feature = "dynamodb")]
+mod chunks;
+#[cfg(feature = "dynamodb")]
+mod erase;
+#[cfg(feature = "dynamodb")]
+mod expression;
+#[cfg(feature = "dynamodb")]
 mod items;
 #[cfg(feature = "dynamodb")]
 mod journal;
+#[cfg(feature = "dynamodb")]
+mod query;
 #[cfg(feature = "sqs")]
 mod letters;
 #[cfg(feature = "sqs")]
@@ -18,6 +26,10 @@ mod sweep_tests;
 #[cfg(test)]
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod tests;
+#[cfg(feature = "dynamodb")]
+mod transact;
+#[cfg(feature = "dynamodb")]
+mod writes;
 
 use std::time::Duration;
 
