@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use lambda_http::aws_lambda_events::query_map::QueryMap;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
 use serde_json::Value;
 
-use super::Problem;
+use super::{Problem, key};
 use crate::config::ApiAuth;
 use crate::domain::id::{InvalidId, TenantId};
+use crate::domain::idempotency::RequestKey;
 use crate::domain::principal::Principal;
 
 /// A request that API Gateway has matched to a route.
@@ -26,7 +28,10 @@ pub struct Call {
     /// What the address has before the route: the stage, or the base path of a custom domain.
     base: String,
     parameters: HashMap<String, String>,
-    query: HashMap<String, String>,
+    /// As it came: a name may be there twice.
+    query: Vec<(String, String)>,
+    /// What was sent as the request's key.
+    keys: Vec<Vec<u8>>,
     identity: Identity,
 }
 
@@ -54,9 +59,7 @@ impl From<Request> for Call {
                 is_owner: claim("tenant").is_none() && context.account_id.is_some() && context.identity.account_id == context.account_id,
             };
         }
-        let pairs =
-            |map: lambda_http::aws_lambda_events::query_map::QueryMap| map.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let parameters = pairs(request.path_parameters());
+        let parameters = pairs(&request.path_parameters()).into_iter().collect();
         let base = base_path(&request, &route, &parameters).unwrap_or_default();
         Self {
             method: request.method().to_string(),
@@ -64,7 +67,8 @@ impl From<Request> for Call {
             request_id: request_id.or_else(|| Some(request.lambda_context_ref()?.request_id.clone())).unwrap_or_default(),
             base,
             parameters,
-            query: pairs(request.query_string_parameters()),
+            query: pairs(&request.query_string_parameters()),
+            keys: request.headers().get_all(key::IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect(),
             identity,
             body: match request.into_body() {
                 Body::Text(text) => text.into_bytes(),
@@ -127,11 +131,23 @@ impl Call {
         super::Query::new(&self.query)
     }
 
+    /// The key that the caller gave to this request, so that it can be sent again without a second effect.
+    ///
+    /// # Errors
+    /// 400 naming the header when it is none, or the body when that is no JSON.
+    pub fn request_key(&self) -> Result<Option<RequestKey>, Problem> {
+        key::read(&self.keys, &format!("{} {}", self.method, self.route), &self.body)
+    }
+
     /// No such route. API Gateway lets none through that the template does not name; this is for the two to disagree safely.
     #[must_use]
     pub fn unknown_route(&self) -> Problem {
         Problem::not_found("route", "there is no such route; GET /openapi.json lists them")
     }
+}
+
+fn pairs(map: &QueryMap) -> Vec<(String, String)> {
+    map.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// What stands before the route in the address that the caller used. API Gateway tells it only where it has a domain.

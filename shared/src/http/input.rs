@@ -60,12 +60,16 @@ fn without_echo(error: &serde_json::Error) -> String {
 /// The query of a request: each parameter is taken once, and what is left is refused.
 #[derive(Debug)]
 pub struct Query<'a> {
-    left: HashMap<&'a str, &'a str>,
+    left: HashMap<&'a str, Vec<&'a str>>,
 }
 
 impl<'a> Query<'a> {
-    pub(super) fn new(pairs: &'a HashMap<String, String>) -> Self {
-        Self { left: pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect() }
+    pub(super) fn new(pairs: &'a [(String, String)]) -> Self {
+        let mut left: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (name, value) in pairs {
+            left.entry(name).or_default().push(value);
+        }
+        Self { left }
     }
 
     /// A parameter, if it is there.
@@ -81,7 +85,12 @@ impl<'a> Query<'a> {
     /// # Errors
     /// 400 naming it when it is not understood; `right` says what would be.
     pub fn take_with<T>(&mut self, name: &'static str, right: &str, read: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
-        self.left.remove(name).map(|text| read(text).ok_or_else(|| Problem::invalid(name, right))).transpose()
+        match self.left.remove(name).as_deref() {
+            None => Ok(None),
+            Some([text]) => read(text).map(Some).ok_or_else(|| Problem::invalid(name, right)),
+            // Which one counts would be a guess.
+            Some(_) => Err(Problem::invalid(name, "must be given once")),
+        }
     }
 
     /// How many entries a page may have: 1 to 100, 20 if not given.
@@ -148,13 +157,15 @@ mod tests {
 
     #[test]
     fn a_query_is_taken_whole_or_refused() {
-        let pairs = HashMap::from([("limit".to_owned(), "7".to_owned()), ("statsu".to_owned(), "dead".to_owned())]);
+        let pairs = [("limit", "7"), ("statsu", "dead")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let mut query = Query::new(&pairs);
         assert_eq!(query.limit().unwrap(), 7);
         assert_eq!(query.finish().unwrap_err().field(), Some("statsu"));
         for bad in ["0", "101", "-1", "x", ""] {
-            let pairs = HashMap::from([("limit".to_owned(), bad.to_owned())]);
+            let pairs = [("limit".to_owned(), bad.to_owned())];
             assert_eq!(Query::new(&pairs).limit().unwrap_err().field(), Some("limit"), "{bad}");
         }
+        let twice = ["7", "7"].map(|value| ("limit".to_owned(), value.to_owned()));
+        assert_eq!(Query::new(&twice).limit().unwrap_err().field(), Some("limit"));
     }
 }

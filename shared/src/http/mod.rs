@@ -5,7 +5,9 @@
 
 mod call;
 mod input;
+mod key;
 mod problem;
+mod strict;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,7 +20,9 @@ use serde::Serialize;
 
 pub use call::Call;
 pub use input::{Query, json_body};
+pub use key::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 pub use problem::Problem;
+pub use strict::{Object, Word};
 
 /// A function's part of the API.
 #[async_trait]

@@ -18,13 +18,16 @@ pub struct Problem {
     field: Option<String>,
     retry_after: Option<u32>,
     run: Option<String>,
+    question: Option<String>,
+    headers: Vec<(HeaderName, String)>,
 }
 
 impl Problem {
     /// A problem of that status, with a stable code and a sentence that says what to do.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, retry_after: None, run: None }
+        let detail = detail.into();
+        Self { status, code, detail, field: None, retry_after: None, run: None, question: None, headers: Vec::new() }
     }
 
     /// A field that does not fit.
@@ -93,6 +96,27 @@ impl Problem {
         self
     }
 
+    /// With the question that is open.
+    #[must_use]
+    pub fn of_question(mut self, question: impl Into<String>) -> Self {
+        self.question = Some(question.into());
+        self
+    }
+
+    /// With another sentence that says what to do.
+    #[must_use]
+    pub fn saying(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// With one more header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
     /// With the seconds after which to try again.
     #[must_use]
     pub const fn after(mut self, seconds: u32) -> Self {
@@ -121,12 +145,16 @@ impl Problem {
             "detail": self.detail,
             "request_id": request_id,
         });
-        let mut headers = vec![(header::CONTENT_TYPE, "application/problem+json".to_owned())];
+        let mut headers = self.headers;
+        headers.push((header::CONTENT_TYPE, "application/problem+json".to_owned()));
         if let Some(field) = self.field {
             body["field"] = field.into();
         }
         if let Some(run) = self.run {
             body["run_id"] = run.into();
+        }
+        if let Some(question) = self.question {
+            body["question_id"] = question.into();
         }
         if let Some(seconds) = self.retry_after {
             body["retry_after"] = seconds.into();
