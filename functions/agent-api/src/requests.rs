@@ -1,18 +1,24 @@
-//! `POST /v1/agent`: the body, and its limits.
+//! The bodies of requests, and their limits.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use shared::domain::conversation::WhenBusy;
 use shared::domain::event::AgentInput;
 use shared::domain::id::ConversationId;
-use shared::domain::message::{DEEPEST_JSON, Message, Role, is_too_deep};
+use shared::domain::idempotency::RequestKey;
+use shared::domain::message::{DEEPEST_JSON, Message, Role, ToolCall, is_too_deep};
 use shared::domain::template::LONGEST_PROMPT;
-use shared::http::Problem;
+use shared::http::{Object, Problem, Word};
 use shared::intake::AgentRequest;
+use shared::operate::NewAnswer;
 
 /// Bytes as JSON of all messages and of the metadata. With a prompt they are one DynamoDB item (400 KB).
 const LONGEST_MESSAGES: usize = 150_000;
 const LONGEST_METADATA: usize = 16_000;
+/// Bytes as JSON of a human's answer.
+const LONGEST_ANSWER: usize = 100_000;
 
+/// The body of `POST /v1/agent`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AgentBody {
@@ -22,22 +28,48 @@ pub(crate) struct AgentBody {
     #[serde(default)]
     agent: Option<String>,
     #[serde(default)]
-    messages: Option<Vec<Message>>,
+    messages: Option<Vec<Object<MessageBody>>>,
     #[serde(default)]
     metadata: Map<String, Value>,
     #[serde(default)]
     pub(crate) background: bool,
+    #[serde(default)]
+    multitask_strategy: Word<WhenBusy>,
+}
+
+/// A [`Message`], read strictly.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MessageBody {
+    role: Word<Role>,
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    tool_calls: Vec<Object<ToolCall>>,
+    #[serde(default)]
+    tool_call_id: Option<String>,
+}
+
+/// The body of `POST /v1/runs/{id}/answer`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerBody {
+    question_id: String,
+    answer: String,
 }
 
 impl AgentBody {
-    pub(crate) fn into_request(self) -> Result<AgentRequest, Problem> {
+    pub(crate) fn into_request(self, key: Option<RequestKey>) -> Result<AgentRequest, Problem> {
         if self.prompt.trim().is_empty() {
             return Err(Problem::invalid("prompt", "must not be empty"));
         }
         if json_size(&self.prompt) > LONGEST_PROMPT {
             return Err(Problem::too_large("prompt", LONGEST_PROMPT));
         }
-        if let Some(messages) = &self.messages {
+        let messages: Option<Vec<Message>> = self.messages.map(|all| all.into_iter().map(|Object(message)| message.into()).collect());
+        if let Some(messages) = &messages {
             check(messages)?;
         }
         if self.metadata.values().any(is_too_deep) {
@@ -48,13 +80,32 @@ impl AgentBody {
         }
         let conversation: Option<ConversationId> =
             self.conversation_id.map(|text| text.parse().map_err(|error| Problem::invalid("conversation_id", error))).transpose()?;
-        let input = AgentInput { prompt: self.prompt, messages: self.messages, metadata: self.metadata };
-        Ok(AgentRequest { agent: self.agent, conversation, input })
+        let input = AgentInput { prompt: self.prompt, messages, metadata: self.metadata };
+        Ok(AgentRequest { agent: self.agent, conversation, input, when_busy: self.multitask_strategy.0, key })
+    }
+}
+
+impl From<MessageBody> for Message {
+    fn from(body: MessageBody) -> Self {
+        let MessageBody { role: Word(role), content, name, tool_calls, tool_call_id } = body;
+        Self { role, content, name, tool_calls: tool_calls.into_iter().map(|Object(call)| call).collect(), tool_call_id }
+    }
+}
+
+impl AnswerBody {
+    pub(crate) fn into_answer(self) -> Result<NewAnswer, Problem> {
+        if self.answer.trim().is_empty() {
+            return Err(Problem::invalid("answer", "must not be empty"));
+        }
+        if json_size(&self.answer) > LONGEST_ANSWER {
+            return Err(Problem::too_large("answer", LONGEST_ANSWER));
+        }
+        Ok(NewAnswer { question_id: self.question_id, text: self.answer })
     }
 }
 
 fn check(messages: &[Message]) -> Result<(), Problem> {
-    if json_size(&messages) > LONGEST_MESSAGES {
+    if json_size(messages) > LONGEST_MESSAGES {
         return Err(Problem::too_large("messages", LONGEST_MESSAGES));
     }
     let mut called: Vec<&str> = Vec::new();
@@ -84,6 +135,6 @@ fn check(messages: &[Message]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn json_size(value: &impl serde::Serialize) -> usize {
+fn json_size(value: &(impl Serialize + ?Sized)) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }

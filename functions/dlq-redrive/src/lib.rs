@@ -92,14 +92,16 @@ impl DlqApi {
 
     async fn retry(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
         let id: RunId = call.id("id")?;
-        let run = self.redrive.retry(&principal.tenant, id).await.map_err(|error| match error {
+        let run = self.redrive.retry(&principal.tenant, id, &principal.name).await.map_err(|error| match error {
             CommandError::NotFound => Problem::not_found("id", "there is no such run; GET /v1/dlq lists the dead ones"),
             CommandError::WrongState(state) => {
                 Problem::conflict("not_dead", format!("the run is {}; only a dead run can be retried", state.as_str())).of_run(id)
             }
-            CommandError::ConversationBusy => {
-                Problem::conflict("conversation_busy", "another run of its conversation is active; retry it afterwards").of_run(id).after(5)
+            CommandError::ConversationFull => {
+                let detail = "as many runs of its conversation wait for their turn as may; retry it when some have ended";
+                Problem::conflict("conversation_full", detail).of_run(id).after(5)
             }
+            CommandError::NotAsked => Problem::internal(&error).of_run(id),
             CommandError::Journal(error) => Problem::unavailable(&error).of_run(id),
         })?;
         let view = RetryView { run_id: run.id, status: run.state, epoch: run.epoch };
