@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
@@ -12,7 +12,7 @@ use shared::telemetry::{self, SystemClock};
 use sweeper::{Schedule, Settings};
 
 #[tokio::main]
-async fn main() -> Result<(), lambda_runtime::Error> {
+async fn main() -> Result<(), Error> {
     let env = Environment::of_process();
     telemetry::start(&env)?;
     let settings = Settings::read(&env)?;
@@ -29,6 +29,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let janitor = Janitor { letters, records: table.clone(), clock: clock.clone() };
     let sweeper = Sweeper { index: table.clone(), attendant: Arc::new(caretaker), canaries: queue, heartbeats: table, janitor, clock };
-    let schedule = Schedule { sweeper };
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| schedule.tick(event.context.deadline))).await
+    let schedule = &Schedule { sweeper };
+    let tick = |event: LambdaEvent<Value>| async move { schedule.tick(event.context.deadline).await.map_err(Error::from) };
+    lambda_runtime::run(service_fn(tick)).await
 }

@@ -10,10 +10,10 @@ mod expression;
 mod items;
 #[cfg(feature = "dynamodb")]
 mod journal;
-#[cfg(feature = "dynamodb")]
-mod query;
 #[cfg(feature = "sqs")]
 mod letters;
+#[cfg(feature = "dynamodb")]
+mod query;
 #[cfg(feature = "sqs")]
 mod queue;
 #[cfg(feature = "dynamodb")]

@@ -295,9 +295,7 @@ impl Engine {
         match self.journal.claim(task, &self.lease(delivery)).await? {
             Claim::Refused(refusal) => self.refused(task, delivery, refusal).await,
             Claim::Taken(claimed) => {
-                let mut run = *claimed;
-                // This worker's own lease was counted when it was taken.
-                run.attempts = run.attempts.saturating_sub(1).max(1);
+                let run = *claimed;
                 let stop = match self.what_was_in_flight(&run).await {
                     Ok(()) => Stop::Attempt(self.failure(&run, code, "the worker failed on this run; its log says where"), None),
                     Err(stop) => stop,

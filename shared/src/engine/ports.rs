@@ -102,15 +102,22 @@ impl Lease {
     /// The record as the claim leaves it. [`Refusal::of`] has said that it may be taken.
     #[must_use]
     pub fn take(&self, mut run: Run) -> Run {
-        // Also when the owner is the same: a claim that the transport repeats finds itself, and must not forget who was before.
-        run.abandoned |= run.state == RunState::Running;
-        if run.state == RunState::Running && run.lease_owner.as_ref() != Some(&self.owner) {
+        // A claim that the transport repeats finds itself: it is one claim, and must not forget who was before.
+        let is_repeated = run.state == RunState::Running && run.lease_owner.as_ref() == Some(&self.owner);
+        let before = run.transitions.iter().rev().find(|transition| transition.by != self.owner).map(|transition| transition.to);
+        let has_vanished = if is_repeated { before == Some(RunState::Running) } else { run.state == RunState::Running };
+        if has_vanished && !is_repeated {
             let message = "the worker that had the run vanished, or was cut off, in the middle of a step";
             run.note(Failure::new(FailureCode::WorkerLost, message, self.now, run.attempts));
         }
+        run.abandoned |= has_vanished;
         run.state = RunState::Running;
         run.lease_to(self.owner.clone(), self.until, Some(self.message.clone()));
-        run.transitions.push(self.transition());
+        if is_repeated {
+            run.attempts -= 1;
+        } else {
+            run.transitions.push(self.transition());
+        }
         run.updated_at = self.now;
         run
     }

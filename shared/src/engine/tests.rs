@@ -179,6 +179,17 @@ async fn a_late_worker_can_write_nothing() {
 }
 
 #[tokio::test]
+async fn a_claim_that_the_transport_repeats_is_one_claim() {
+    let w = world([]).await;
+    w.claimed("a").await;
+    let again = w.claimed("a").await;
+    assert_eq!((again.abandoned, again.attempts, again.transitions.len(), again.lease_no), (false, 1, 2, 2));
+    w.clock.advance(Duration::from_secs(61));
+    w.claimed("b").await;
+    assert!(w.claimed("b").await.abandoned, "and it does not forget who was before");
+}
+
+#[tokio::test]
 async fn a_message_of_an_older_epoch_is_dropped_unless_the_new_one_was_never_sent() {
     let w = world([Scripted::Calls(vec!["clock"]), outage(), outage(), outage()]).await;
     let old = w.run.task();
