@@ -1,7 +1,8 @@
-//! What the agent API does with a call: `start` takes a question, `runs` and `conversations` show and command, `requests` reads
+//! What the agent API does with a call: `start` takes a question, `events` takes an event, `runs` and `conversations` show and command, `requests` reads
 //! what is asked, `views` writes what is answered.
 
 mod conversations;
+mod events;
 mod requests;
 mod runs;
 mod start;
@@ -86,6 +87,8 @@ impl Api for AgentApi {
             ("POST", "/v1/runs/{id}/cancel") => self.cancel(&principal, call.id("id")?).await,
             ("GET", "/v1/conversations/{id}") => self.conversation(&principal, call).await,
             ("DELETE", "/v1/conversations/{id}") => self.delete(&principal, call.id("id")?).await,
+            ("POST", "/v1/events") => self.publish(&principal, call).await,
+            ("GET", "/v1/events/{id}") => self.event(&principal, call.id("id")?).await,
             ("GET", "/openapi.json") => Ok(Reply::text(StatusCode::OK, OPENAPI)),
             _ => Err(call.unknown_route()),
         }

@@ -26,7 +26,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),
         limits: settings.limits,
-        worker: telemetry::worker_name(&env, clock.as_ref()),
+        worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
     shared::http::serve(Arc::new(AgentApi { intake, records: table, clock, auth: settings.auth })).await

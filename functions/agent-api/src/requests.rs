@@ -3,18 +3,22 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::domain::conversation::WhenBusy;
-use shared::domain::event::AgentInput;
+use shared::domain::event::{AGENT_REQUEST, AgentInput, EventMeta};
 use shared::domain::id::ConversationId;
 use shared::domain::idempotency::RequestKey;
 use shared::domain::message::{DEEPEST_JSON, Message, Role, ToolCall, is_too_deep};
 use shared::domain::template::LONGEST_PROMPT;
-use shared::http::{Object, Problem, Word};
-use shared::intake::AgentRequest;
+use shared::http::{Call, Object, Problem, Word};
+use shared::intake::{AgentRequest, NewEvent};
 use shared::operate::NewAnswer;
 
 /// Bytes as JSON of all messages and of the metadata. With a prompt they are one DynamoDB item (400 KB).
 const LONGEST_MESSAGES: usize = 150_000;
 const LONGEST_METADATA: usize = 16_000;
+/// Bytes as JSON of an event's payload: an event with what came of it is one item.
+const LONGEST_PAYLOAD: usize = 200_000;
+/// Characters of an event's type, source and ids.
+const LONGEST_NAME: usize = 255;
 /// Bytes as JSON of a human's answer.
 const LONGEST_ANSWER: usize = 100_000;
 
@@ -60,6 +64,24 @@ pub(crate) struct AnswerBody {
     answer: String,
 }
 
+/// The body of `POST /v1/events`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EventBody {
+    #[serde(rename = "type")]
+    kind: String,
+    source: String,
+    payload: Value,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    correlation_id: Option<String>,
+    #[serde(default)]
+    causation_id: Option<String>,
+    #[serde(default)]
+    trace_id: Option<String>,
+}
+
 impl AgentBody {
     pub(crate) fn into_request(self, key: Option<RequestKey>) -> Result<AgentRequest, Problem> {
         if self.prompt.trim().is_empty() {
@@ -101,6 +123,46 @@ impl AnswerBody {
             return Err(Problem::too_large("answer", LONGEST_ANSWER));
         }
         Ok(NewAnswer { question_id: self.question_id, text: self.answer })
+    }
+}
+
+impl EventBody {
+    pub(crate) fn into_event(self, call: &Call) -> Result<NewEvent, Problem> {
+        let name = |field: &str, text: &str| {
+            let is_one = (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+            let detail = format!("must be 1 to {LONGEST_NAME} visible ASCII characters");
+            if is_one { Ok(()) } else { Err(Problem::invalid(field, detail)) }
+        };
+        name("type", &self.kind)?;
+        name("source", &self.source)?;
+        if self.kind == AGENT_REQUEST {
+            return Err(Problem::invalid("type", format!("`{AGENT_REQUEST}` is what POST /v1/agent records")));
+        }
+        let ids = [
+            ("id", &self.id),
+            ("correlation_id", &self.correlation_id),
+            ("causation_id", &self.causation_id),
+            ("trace_id", &self.trace_id),
+        ];
+        for (field, id) in ids {
+            id.as_ref().map_or(Ok(()), |id| name(field, id))?;
+        }
+        if is_too_deep(&self.payload) {
+            return Err(Problem::invalid("payload", format!("must not nest deeper than {DEEPEST_JSON} levels")));
+        }
+        if json_size(&self.payload) > LONGEST_PAYLOAD {
+            return Err(Problem::too_large("payload", LONGEST_PAYLOAD));
+        }
+        // Its sender's id and its source name an event, as in CloudEvents: sent again, it is the same one.
+        let named = self.id.as_ref().map(|id| call.key_of(&format!("event of {}", self.source), id)).transpose()?;
+        Ok(NewEvent {
+            keys: call.request_key()?.into_iter().chain(named).collect(),
+            kind: self.kind,
+            source: self.source,
+            payload: self.payload,
+            client_id: self.id,
+            meta: EventMeta { trace_id: self.trace_id, correlation_id: self.correlation_id, causation_id: self.causation_id },
+        })
     }
 }
 

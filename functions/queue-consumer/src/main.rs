@@ -27,7 +27,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),
         limits: settings.limits,
-        worker: telemetry::worker_name(&env, clock.as_ref()),
+        worker: format!("queue-consumer/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let consumer = Consumer { engine, visibility: queue, heartbeats: table };
     lambda_runtime::run(service_fn(|event: LambdaEvent<_>| consumer.handle(event.payload, event.context.deadline))).await

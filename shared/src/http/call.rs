@@ -139,6 +139,14 @@ impl Call {
         key::read(&self.keys, &format!("{} {}", self.method, self.route), &self.body)
     }
 
+    /// The key that a name in the body stands for; `kind` says of what it is the name.
+    ///
+    /// # Errors
+    /// 400 when the body is no JSON.
+    pub fn key_of(&self, kind: &str, name: &str) -> Result<RequestKey, Problem> {
+        key::of(kind, name.as_bytes(), &self.body)
+    }
+
     /// No such route. API Gateway lets none through that the template does not name; this is for the two to disagree safely.
     #[must_use]
     pub fn unknown_route(&self) -> Problem {

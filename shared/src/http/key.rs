@@ -28,12 +28,17 @@ pub(super) fn read(given: &[Vec<u8>], kind: &str, body: &[u8]) -> Result<Option<
     if !(1..=LONGEST).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
         return invalid("must be 1 to 255 visible ASCII characters");
     }
+    of(kind, key, body).map(Some)
+}
+
+/// That key of a request of that kind with that body.
+pub(super) fn of(kind: &str, key: &[u8], body: &[u8]) -> Result<RequestKey, Problem> {
     // Parsed and sorted: the same request may be written with other spaces, or its fields in another order.
     let mut request: Value = serde_json::from_slice(body).map_err(|_| Problem::malformed("the body is not JSON"))?;
     request.sort_all_objects();
     // What kind of request it is belongs to the key: the same one at another route is another key.
     let digest = hex(&Sha256::new().chain_update(kind).chain_update("\n").chain_update(key).finalize());
-    Ok(Some(RequestKey { digest, fingerprint: hex(&Sha256::digest(request.to_string())) }))
+    Ok(RequestKey { digest, fingerprint: hex(&Sha256::digest(request.to_string())) })
 }
 
 fn hex(bytes: &[u8]) -> String {

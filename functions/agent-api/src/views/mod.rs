@@ -2,6 +2,7 @@
 
 mod agent;
 mod conversation;
+mod event;
 mod run;
 
 use serde::Serialize;
@@ -9,6 +10,7 @@ use shared::domain::step::{Step, StepBody};
 
 pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
+pub(crate) use self::event::EventView;
 pub(crate) use self::run::{RunPage, RunView, StepPage};
 
 /// Bytes of what one answer shows of a list. Lambda takes 6 MB, and our JSON is a text within Lambda's own, where it grows.
