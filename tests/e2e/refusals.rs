@@ -145,8 +145,7 @@ fn an_id_of_nothing_is_not_found() {
     for (method, route) in ROUTES_WITH_ID {
         let is_conversation = route.contains("conversations");
         let id = if is_conversation { "conv_01K00000000000000000000000" } else { "run_01K00000000000000000000000" };
-        let field = if is_conversation { "conversation_id" } else { "id" };
-        let problem = stack.api.send(method, &route.replace("%s", id), &[], Vec::new()).refused(404, Some(field));
+        let problem = stack.api.send(method, &route.replace("%s", id), &[], Vec::new()).refused(404, Some("id"));
         assert_eq!(problem["code"], "not_found");
     }
     let body = json!({"prompt": "x", "conversation_id": "conv_01K00000000000000000000000"});
