@@ -1,9 +1,12 @@
 //! What the adapters make of the services' answers, on the real clients with mocked transports.
 
+mod bytes;
+mod calls;
 mod claims;
 mod erasing;
 mod queue;
 mod reading;
+mod wire;
 mod writes;
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
