@@ -59,17 +59,19 @@ fn looking_at_the_dead_touches_no_message() {
     let (run, word) = dead_run(&stack);
     wait_for_death(&stack, &run);
     let before = stack.dead_letters.find(&run).unwrap();
+    // The sweeper looks at letters too; here it is about the API.
     let since = stack.log_position();
     for _ in 0..3 {
         stack.api.get("/v1/dlq").must(200);
         stack.api.get("/v1/dlq?limit=1").must(200);
     }
-    let calls = stack.calls("", since);
+    let mut calls = stack.calls("", since);
+    calls.retain(|call| call.function == "dlq-redrive");
     let touching = |operation: &str| !(operation.starts_with("Get") || operation == "Query" || operation == "BatchGetItem");
     let touched: Vec<_> = calls.iter().filter(|call| touching(&call.operation)).collect();
     assert!(touched.is_empty() && !calls.is_empty(), "{touched:?}");
     let after = stack.dead_letters.find(&run).unwrap();
-    assert_eq!((after.receives, &after.body), (before.receives + 1, &before.body), "only this test looked");
+    assert_eq!(after.body, before.body);
 
     stack.heal(&word);
     stack.api.post(&format!("/v1/dlq/{run}/retry"), &Value::Null).must(202);

@@ -11,3 +11,4 @@ mod lists;
 mod probes;
 mod provider_errors;
 mod refusals;
+mod sweeping;

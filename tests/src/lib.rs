@@ -3,6 +3,7 @@
 //! Runtime API for single binaries, [`wait_for`] the only way to wait.
 
 pub mod client;
+pub mod functions;
 pub mod model;
 pub mod processes;
 pub mod queues;
@@ -10,6 +11,7 @@ pub mod requests;
 pub mod runs;
 pub mod runtime_api;
 mod stack;
+mod table;
 mod wait;
 
 pub use stack::{Alone, Beside, Stack};

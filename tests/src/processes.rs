@@ -9,17 +9,17 @@ impl Stack {
     /// The process that works on a run, if one does.
     #[must_use]
     pub fn worker_of(&self, run: &str) -> Option<u32> {
-        // `<function>/<log stream>/<message>/<delivery>`; the log stream is the sandbox's own.
+        // `<log stream>/<message>/<attempt>`; the log stream is the sandbox's own.
         let owner = self.lease_owner(run)?;
-        let stream = format!("AWS_LAMBDA_LOG_STREAM_NAME={}", owner.split('/').nth(1)?);
-        let function = format!("AWS_LAMBDA_FUNCTION_NAME={}-queue-consumer", self.name);
+        let stream = format!("AWS_LAMBDA_LOG_STREAM_NAME={}", owner.split('/').next()?);
+        let function = format!("AWS_LAMBDA_FUNCTION_NAME={}-", self.name);
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         ids.find(|id| {
             // Other users' processes cannot be read, and none of them is ours.
             let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            let has = |wanted: &str| environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
-            has(&stream) && has(&function)
+            let has = |wanted: &dyn Fn(&[u8]) -> bool| environment.split(|byte| *byte == 0).any(wanted);
+            has(&|variable| variable == stream.as_bytes()) && has(&|variable| variable.starts_with(function.as_bytes()))
         })
     }
 }

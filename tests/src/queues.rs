@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, list, text};
+use crate::client::{Answer, Client, list, number, text};
 
 /// One queue.
 #[derive(Debug, Clone)]
@@ -73,6 +73,28 @@ impl Queue {
     #[track_caller]
     pub fn send(&self, body: &str) {
         let _ = self.call("SendMessage", json!({"MessageBody": body, "MessageGroupId": "local"}));
+    }
+
+    /// Starts to move all messages to another queue, so many a second.
+    #[track_caller]
+    pub fn start_move(&self, to: &Self, per_second: u32) {
+        let (from, to) = (self.arn(), to.arn());
+        let wanted = json!({"SourceArn": from, "DestinationArn": to, "MaxNumberOfMessagesPerSecond": per_second});
+        let _ = self.call("StartMessageMoveTask", wanted);
+    }
+
+    /// The state of the latest move from here, and how many messages it has moved.
+    #[track_caller]
+    #[must_use]
+    pub fn latest_move(&self) -> (String, u64) {
+        let arn = self.arn();
+        let listed = self.call("ListMessageMoveTasks", json!({"SourceArn": arn}));
+        let Some(latest) = list(&listed, "Results").first() else { panic!("no move: {listed}") };
+        (text(latest, "Status"), number(latest, "ApproximateNumberOfMessagesMoved"))
+    }
+
+    fn arn(&self) -> String {
+        text(&self.call("GetQueueAttributes", json!({"AttributeNames": ["QueueArn"]}))["Attributes"], "QueueArn")
     }
 
     /// Removes a message that was looked at.

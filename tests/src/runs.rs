@@ -46,16 +46,4 @@ impl Stack {
             if run["status"] == status { Ok(run) } else { Err(run) }
         })
     }
-
-    /// The record itself, with the worker that holds it.
-    #[track_caller]
-    #[must_use]
-    pub fn lease_owner(&self, id: &str) -> Option<String> {
-        let headers = |operation| [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", operation)];
-        let tables = self.emulator.send("POST", "/", &headers("DynamoDB_20120810.ListTables"), b"{}".to_vec()).must(200);
-        let table = list(&tables, "TableNames").first().and_then(Value::as_str).unwrap_or_default();
-        let key = json!({"TableName": table, "Key": {"pk": {"S": format!("local#run#{id}")}, "sk": {"S": "run"}}});
-        let item = self.emulator.send("POST", "/", &headers("DynamoDB_20120810.GetItem"), key.to_string().into_bytes()).must(200);
-        item["Item"]["lease_owner"]["S"].as_str().map(str::to_owned)
-    }
 }

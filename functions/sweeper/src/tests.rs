@@ -39,8 +39,8 @@ impl Heartbeats for Signs {
 
 #[async_trait]
 impl Letters for Signs {
-    async fn can_be_looked_at(&self) -> Result<bool, JournalError> {
-        Ok(false)
+    async fn to_look_at(&self) -> Result<u64, JournalError> {
+        Ok(0)
     }
 
     async fn take(&self, _hidden: Duration) -> Result<Vec<Letter>, JournalError> {

@@ -18,12 +18,14 @@ const AT_WORK: [&str; 2] = ["RUNNING", "CANCELLING"];
 
 #[async_trait]
 impl Letters for DeadLetters {
-    async fn can_be_looked_at(&self) -> Result<bool, JournalError> {
-        if depth(&self.client, &self.url).await? == 0 {
-            return Ok(false);
+    async fn to_look_at(&self) -> Result<u64, JournalError> {
+        let depth = depth(&self.client, &self.url).await?;
+        if depth == 0 {
+            return Ok(0);
         }
         let tasks = self.client.list_message_move_tasks().source_arn(&self.arn).send().await.map_err(unavailable)?;
-        Ok(!tasks.results().iter().any(|task| task.status().is_some_and(|status| AT_WORK.contains(&status))))
+        let is_moved = tasks.results().iter().any(|task| task.status().is_some_and(|status| AT_WORK.contains(&status)));
+        Ok(if is_moved { 0 } else { depth })
     }
 
     async fn take(&self, hidden: Duration) -> Result<Vec<Letter>, JournalError> {

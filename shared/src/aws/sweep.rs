@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
 use jiff::Timestamp;
 
-use super::items::{Item, Key, Table, n, s};
+use super::items::{Item, Key, Table, due_partition, due_sort_key, n, s};
 use super::unavailable;
 use crate::domain::clock::{between, rfc3339_millis};
 use crate::domain::task::Canary;
@@ -23,16 +23,7 @@ use crate::sweep::{DueEntry, DueIndex, Tally};
 
 const HEARTBEAT: &str = "#heartbeat";
 
-/// The partition of the index that a shard is.
-fn partition(shard: u8) -> String {
-    format!("due#{shard}")
-}
-
-/// `<13-digit unix ms>#<tenant>#<run>`: sorts by time.
-fn sort_key(entry: &DueEntry) -> String {
-    format!("{:013}#{}#{}", entry.at.as_millisecond(), entry.tenant, entry.run)
-}
-
+/// See [`due_sort_key`].
 fn entry_of(item: &Item) -> Option<DueEntry> {
     let mut parts = item.get("gsi3sk")?.as_s().ok()?.splitn(3, '#');
     let at = Timestamp::from_millisecond(parts.next()?.parse().ok()?).ok()?;
@@ -44,8 +35,8 @@ impl DueIndex for Table {
     async fn due(&self, shard: u8, after: Option<&DueEntry>, limit: usize) -> Result<Vec<DueEntry>, JournalError> {
         let start = after.map(|entry| {
             let mut key = Key::run(&entry.tenant, entry.run).into_item();
-            key.insert("gsi3pk".into(), s(partition(shard)));
-            key.insert("gsi3sk".into(), s(sort_key(entry)));
+            key.insert("gsi3pk".into(), s(due_partition(shard)));
+            key.insert("gsi3sk".into(), s(due_sort_key(entry.at.as_millisecond(), &entry.tenant, entry.run)));
             key
         });
         let query = self
@@ -54,7 +45,7 @@ impl DueIndex for Table {
             .table_name(&self.name)
             .index_name("due")
             .key_condition_expression("gsi3pk = :pk")
-            .expression_attribute_values(":pk", s(partition(shard)))
+            .expression_attribute_values(":pk", s(due_partition(shard)))
             .set_exclusive_start_key(start)
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         let items = query.send().await.map_err(unavailable)?.items.unwrap_or_default();

@@ -132,15 +132,15 @@ fn depth_of(depth: &'static str) -> GetQueueAttributesOutput {
 #[tokio::test]
 async fn an_empty_queue_costs_the_janitor_one_call_and_a_move_keeps_it_away() {
     let empty = mock!(aws_sdk_sqs::Client::get_queue_attributes).then_output(|| depth_of("0"));
-    assert!(!dead_letters!(empty).can_be_looked_at().await.unwrap());
-    for (status, may_look) in [("RUNNING", false), ("CANCELLING", false), ("COMPLETED", true)] {
+    assert_eq!(dead_letters!(empty).to_look_at().await.unwrap(), 0);
+    for (status, expected) in [("RUNNING", 0), ("CANCELLING", 0), ("COMPLETED", 3)] {
         let depth = mock!(aws_sdk_sqs::Client::get_queue_attributes).then_output(|| depth_of("3"));
         let moves = mock!(aws_sdk_sqs::Client::list_message_move_tasks)
             .match_requests(|list| list.source_arn() == Some("arn"))
             .then_output(move || {
                 ListMessageMoveTasksOutput::builder().results(ListMessageMoveTasksResultEntry::builder().status(status).build()).build()
             });
-        assert_eq!(dead_letters!(depth, moves).can_be_looked_at().await.unwrap(), may_look, "{status}");
+        assert_eq!(dead_letters!(depth, moves).to_look_at().await.unwrap(), expected, "{status}");
     }
 }
 

@@ -36,8 +36,8 @@ pub struct Letter {
 /// The dead-letter queue, letter by letter.
 #[async_trait]
 pub trait Letters: Send + Sync {
-    /// Whether there is something to look at: letters, and no move task that works on them.
-    async fn can_be_looked_at(&self) -> Result<bool, JournalError>;
+    /// About how many letters there are to look at; none while a move task works on them.
+    async fn to_look_at(&self) -> Result<u64, JournalError>;
     /// Takes up to ten letters and hides them for `hidden`. None: there are no more, or none that show.
     async fn take(&self, hidden: Duration) -> Result<Vec<Letter>, JournalError>;
     /// Deletes letters.
@@ -81,12 +81,11 @@ impl Janitor {
 
     /// Kept letters are hidden until the end of the look, so that each batch is a new one.
     async fn look(&self, kept: &mut Vec<Letter>, deleted: &mut u32) -> Result<(), JournalError> {
-        if !self.letters.can_be_looked_at().await? {
-            return Ok(());
-        }
+        let count = usize::try_from(self.letters.to_look_at().await?).unwrap_or(MOST).min(MOST);
         let begun = self.clock.now();
         let mut seen = 0;
-        while seen < MOST && between(begun, self.clock.now()) < LONGEST {
+        // Not until there are no more: to find that out takes a second, in which those in hand are hidden.
+        while seen < count && between(begun, self.clock.now()) < LONGEST {
             let batch = self.letters.take(HIDDEN).await?;
             if batch.is_empty() {
                 break;

@@ -113,8 +113,8 @@ impl LetterBox {
 
 #[async_trait]
 impl Letters for LetterBox {
-    async fn can_be_looked_at(&self) -> Result<bool, JournalError> {
-        Ok(!self.is_being_moved && !self.letters.lock().unwrap().is_empty())
+    async fn to_look_at(&self) -> Result<u64, JournalError> {
+        Ok(if self.is_being_moved { 0 } else { self.letters.lock().unwrap().len() as u64 })
     }
 
     async fn take(&self, hidden: Duration) -> Result<Vec<Letter>, JournalError> {
