@@ -22,6 +22,8 @@ use crate::heartbeat::Heartbeats;
 use crate::sweep::{DueEntry, DueIndex, Tally};
 
 const HEARTBEAT: &str = "#heartbeat";
+/// The sweeper must read every shard that is written.
+const _: () = assert!(super::items::SHARDS == crate::sweep::SHARDS);
 
 /// See [`due_sort_key`].
 fn entry_of(item: &Item) -> Option<DueEntry> {
