@@ -9,7 +9,7 @@ use crate::domain::id::{RunId, TenantId};
 use crate::domain::run::{Cause, Run};
 use crate::domain::state::Command;
 use crate::domain::step::{Step, StepBody, ToolStep};
-use crate::domain::waiting::Waiting;
+use crate::domain::waiting::{ASK_HUMAN, Waiting};
 use crate::engine::ports::{Guard, Journal, JournalError, Queue};
 use crate::ledger::{Change, commit};
 use crate::telemetry::chain;
@@ -23,7 +23,7 @@ pub struct NewAnswer {
     pub text: String,
 }
 
-/// Takes a human's answer and lets the run go on.
+/// Takes a human's answer and lets the run go on. The first answer counts; the same one sent again is no error.
 ///
 /// # Errors
 /// [`CommandError::NotAsked`] when the run does not wait for that question, or not any more.
@@ -36,15 +36,31 @@ pub async fn answer(
     new: &NewAnswer,
 ) -> Result<Run, CommandError> {
     let run = records.run(tenant, id).await?.ok_or(CommandError::NotFound)?;
-    let Some(Waiting::Answer { question_id, expires_at, .. }) = &run.waiting else { return Err(CommandError::NotAsked) };
-    if *question_id != new.question_id || *expires_at <= cause.at {
+    let is_open = match &run.waiting {
+        Some(Waiting::Answer { question_id, expires_at, .. }) => *question_id == new.question_id && *expires_at > cause.at,
+        Some(Waiting::Turn | Waiting::Time { .. }) | None => false,
+    };
+    if is_open {
+        match wake(records, queue, cause, &run, new.text.clone(), false).await {
+            // Somebody else was faster.
+            Err(JournalError::Lost) => {}
+            other => return other.map_err(CommandError::from),
+        }
+    }
+    if !was_given(records, tenant, id, new).await? {
         return Err(CommandError::NotAsked);
     }
-    match wake(records, queue, cause, &run, new.text.clone(), false).await {
-        // Somebody else was faster.
-        Err(JournalError::Lost) => Err(CommandError::NotAsked),
-        other => other.map_err(CommandError::from),
-    }
+    records.run(tenant, id).await?.ok_or(CommandError::NotFound)
+}
+
+/// Whether this very answer is in the journal: its sender did not hear of it.
+async fn was_given(records: &dyn Records, tenant: &TenantId, id: RunId, new: &NewAnswer) -> Result<bool, JournalError> {
+    let Some(before) = Waiting::step_of(&new.question_id).and_then(|step| step.checked_sub(1)) else { return Ok(false) };
+    let step = records.steps_after(tenant, id, before, 1).await?.into_iter().next();
+    Ok(step.is_some_and(|step| match step.body {
+        StepBody::Tool(tool) => tool.call.name == ASK_HUMAN && !tool.is_error && tool.output == new.text,
+        StepBody::Model(_) => false,
+    }))
 }
 
 /// Ends the wait of `run`, whose time has come, as somebody just read it.
@@ -95,7 +111,6 @@ mod tests {
     use super::*;
     use crate::domain::message::ToolCall;
     use crate::domain::state::RunState;
-    use crate::domain::waiting::ASK_HUMAN;
     use crate::fakes::{MemoryQueue, MemoryStore, a_run};
 
     fn waiting() -> Run {
@@ -122,8 +137,12 @@ mod tests {
         assert_eq!((woken.state, woken.epoch, woken.steps, woken.waited_ms), (RunState::Queued, 2, 1, 5_000));
         assert!(matches!(&store.journal_of(run.id)[0].body, StepBody::Tool(tool) if tool.output == "yes" && !tool.is_error));
         assert_eq!(queue.take().len(), 1);
-        let again = answer(&store, &queue, cause(6), &run.tenant, run.id, &new).await;
-        assert!(matches!(again, Err(CommandError::NotAsked)), "the question is answered");
+        let again = answer(&store, &queue, cause(6), &run.tenant, run.id, &new).await.unwrap();
+        assert_eq!((again, queue.take().len()), (woken, 0), "the sender did not hear of it");
+        let late = NewAnswer { text: "no".into(), ..new };
+        let refused = answer(&store, &queue, cause(6), &run.tenant, run.id, &late).await;
+        assert!(matches!(refused, Err(CommandError::NotAsked)), "the question is answered");
+        assert_eq!(store.journal_of(run.id).len(), 1);
     }
 
     #[tokio::test]
