@@ -37,10 +37,12 @@ pub struct Tables {
     pub conversations: HashMap<ConversationId, Conversation>,
     /// Their turns.
     pub turns: BTreeMap<(ConversationId, RunId), Turn>,
-    /// Used keys.
-    pub keys: HashMap<String, UsedKey>,
-    /// Marks of triggers: how often, and until when.
-    pub marks: HashMap<String, (u32, i64)>,
+    /// Used keys, each below its tenant.
+    pub keys: HashMap<(TenantId, String), UsedKey>,
+    /// Marks of triggers, each below its tenant: how often, and until when.
+    pub marks: HashMap<(TenantId, String), (u32, i64)>,
+    /// Whose conversations and events are; those that a test has put belong to everybody.
+    owners: HashMap<String, TenantId>,
 }
 
 /// A store in memory.
@@ -55,6 +57,11 @@ impl MemoryStore {
     /// Puts a run as it is.
     pub fn put(&self, run: Run) {
         locked(&self.tables).runs.insert(run.id, run);
+    }
+
+    /// Puts a step as it is.
+    pub fn put_step(&self, run: RunId, step: Step) {
+        locked(&self.tables).steps.entry(run).or_default().push(step);
     }
 
     /// Puts an event as it is.
@@ -135,19 +142,26 @@ impl Tables {
             Write::Event(_, event) => yes(!self.events.contains_key(&event.id)),
             Write::Turn(run, turn) => yes(!self.turns.contains_key(&(run.conversation, turn.run_id))),
             Write::EndTurn(run, ..) => yes(self.turns.contains_key(&(run.conversation, run.id))),
-            Write::Conversation(_, write) => self.allows_conversation(*write),
-            Write::Key(_, key) => match self.keys.get(&key.digest).filter(|used| !used.has_expired(key.created_at)) {
-                None => Ok(()),
-                Some(used) => Err(Found::Key(used.clone())),
-            },
-            Write::Mark(_, mark) => {
-                let marked = self.marks.get(&mark.key).filter(|(_, expires_at)| *expires_at > mark.now.as_second());
+            Write::Conversation(tenant, write) => self.allows_conversation(tenant, *write),
+            Write::Key(tenant, key) => {
+                match self.keys.get(&((*tenant).clone(), key.digest.clone())).filter(|used| !used.has_expired(key.created_at)) {
+                    None => Ok(()),
+                    Some(used) => Err(Found::Key(used.clone())),
+                }
+            }
+            Write::Mark(tenant, mark) => {
+                let marked =
+                    self.marks.get(&((*tenant).clone(), mark.key.clone())).filter(|(_, expires_at)| *expires_at > mark.now.as_second());
                 yes(marked.is_none_or(|(count, _)| *count < mark.limit))
             }
         }
     }
 
-    fn allows_conversation(&self, write: ConversationWrite<'_>) -> Result<(), Found> {
+    fn is_of(&self, tenant: &TenantId, id: impl ToString) -> bool {
+        self.owners.get(&id.to_string()).is_none_or(|owner| owner == tenant)
+    }
+
+    fn allows_conversation(&self, tenant: &TenantId, write: ConversationWrite<'_>) -> Result<(), Found> {
         let (id, allowed): (_, fn(&Conversation, ConversationWrite<'_>) -> bool) = match write {
             ConversationWrite::Open(conversation) => (conversation.id, |_, _| false),
             ConversationWrite::TakeFree(run) => (run.conversation, |stored, write| {
@@ -163,7 +177,7 @@ impl Tables {
                 stored.version + 1 == new.version
             }),
         };
-        match self.conversations.get(&id) {
+        match self.conversations.get(&id).filter(|_| self.is_of(tenant, id)) {
             None if matches!(write, ConversationWrite::Open(_)) => Ok(()),
             None => Err(Found::Nothing),
             Some(stored) if allowed(stored, write) => Ok(()),
@@ -191,7 +205,8 @@ impl Tables {
             Write::Input(run, input) => {
                 self.inputs.insert(run.id, (*input).clone());
             }
-            Write::Event(_, event) => {
+            Write::Event(tenant, event) => {
+                self.owners.insert(event.id.to_string(), (*tenant).clone());
                 self.events.insert(event.id, (*event).clone());
             }
             Write::Turn(run, turn) => {
@@ -207,12 +222,17 @@ impl Tables {
                     }
                 }
             }
-            Write::Conversation(_, write) => self.apply_conversation(*write),
-            Write::Key(_, key) => {
-                self.keys.insert(key.digest.clone(), (*key).clone());
+            Write::Conversation(tenant, write) => {
+                if let ConversationWrite::Open(new) = write {
+                    self.owners.insert(new.id.to_string(), (*tenant).clone());
+                }
+                self.apply_conversation(*write);
             }
-            Write::Mark(_, mark) => {
-                let marked = self.marks.entry(mark.key.clone()).or_insert((0, mark.expires_at));
+            Write::Key(tenant, key) => {
+                self.keys.insert(((*tenant).clone(), key.digest.clone()), (*key).clone());
+            }
+            Write::Mark(tenant, mark) => {
+                let marked = self.marks.entry(((*tenant).clone(), mark.key.clone())).or_insert((0, mark.expires_at));
                 if marked.1 <= mark.now.as_second() {
                     *marked = (0, mark.expires_at);
                 }
@@ -332,14 +352,16 @@ impl Journal for MemoryStore {
             .collect())
     }
 
-    async fn conversation(&self, _tenant: &TenantId, id: ConversationId) -> Result<Option<Conversation>, JournalError> {
+    async fn conversation(&self, tenant: &TenantId, id: ConversationId) -> Result<Option<Conversation>, JournalError> {
         self.check()?;
-        Ok(locked(&self.tables).conversations.get(&id).cloned())
+        let tables = locked(&self.tables);
+        Ok(tables.conversations.get(&id).filter(|_| tables.is_of(tenant, id)).cloned())
     }
 
-    async fn event(&self, _tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError> {
+    async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError> {
         self.check()?;
-        Ok(locked(&self.tables).events.get(&id).cloned())
+        let tables = locked(&self.tables);
+        Ok(tables.events.get(&id).filter(|_| tables.is_of(tenant, id)).cloned())
     }
 }
 
@@ -376,10 +398,11 @@ impl Records for MemoryStore {
         Ok(locked(&self.tables).runs.values().filter(|run| run.tenant == *tenant && run.state == state).count() as u64)
     }
 
-    async fn turns(&self, _tenant: &TenantId, id: ConversationId, after: Option<RunId>, limit: usize) -> Result<Vec<Turn>, JournalError> {
+    async fn turns(&self, tenant: &TenantId, id: ConversationId, after: Option<RunId>, limit: usize) -> Result<Vec<Turn>, JournalError> {
         self.check()?;
         let tables = locked(&self.tables);
-        let turns = tables.turns.iter().filter(|((of, run), _)| *of == id && after.is_none_or(|after| *run > after));
+        let turns =
+            tables.turns.iter().filter(|((of, run), _)| *of == id && tables.is_of(tenant, id) && after.is_none_or(|after| *run > after));
         Ok(turns.map(|(_, turn)| turn.clone()).take(limit).collect())
     }
 
