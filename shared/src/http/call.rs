@@ -31,7 +31,7 @@ pub struct Call {
     /// As it came: a name may be there twice.
     query: Vec<(String, String)>,
     /// What was sent as the request's key.
-    keys: Vec<Vec<u8>>,
+    key: Option<Vec<u8>>,
     identity: Identity,
 }
 
@@ -68,7 +68,7 @@ impl From<Request> for Call {
             base,
             parameters,
             query: pairs(&request.query_string_parameters()),
-            keys: request.headers().get_all(key::IDEMPOTENCY_KEY).iter().map(|value| value.as_bytes().to_vec()).collect(),
+            key: request.headers().get(key::IDEMPOTENCY_KEY).map(|value| value.as_bytes().to_vec()),
             identity,
             body: match request.into_body() {
                 Body::Text(text) => text.into_bytes(),
@@ -136,7 +136,8 @@ impl Call {
     /// # Errors
     /// 400 naming the header when it is none, or the body when that is no JSON.
     pub fn request_key(&self) -> Result<Option<RequestKey>, Problem> {
-        key::read(&self.keys, &format!("{} {}", self.method, self.route), &self.body)
+        let read = |given: &Vec<u8>| key::read(given, &format!("{} {}", self.method, self.route), &self.body);
+        self.key.as_ref().map(read).transpose()
     }
 
     /// The key that a name in the body stands for; `kind` says of what it is the name.
