@@ -27,7 +27,7 @@ pub(crate) fn execute(http: &Http, tail: &Tail) -> Result<ExitCode> {
             say!("{}", steps::render(step));
         }
         if run.status != status && !run.ended() {
-            say!("     {}", run.status);
+            say!("     {}{}", run.status, run.waiting().map(|what| format!(" for {}", printable(&what))).unwrap_or_default());
         }
         if run.ended() {
             say!("\n{}", printable(&run.answer()?));

@@ -79,6 +79,33 @@ impl Run {
         error["code"].as_str().map(|code| format!("{code}: {}", error["message"].as_str().unwrap_or_default()))
     }
 
+    /// What it waits for, and how to give it that.
+    pub(crate) fn waiting(&self) -> Option<String> {
+        let waiting = &self.body["waiting"];
+        let text = |name: &str| waiting[name].as_str().unwrap_or_default();
+        match waiting["for"].as_str()? {
+            "turn" => Some("its turn in the conversation".to_owned()),
+            "time" => Some(text("until").to_owned()),
+            "answer" => Some(format!(
+                "an answer until {}, to {}: {}\nPOST /v1/runs/{}/answer with question_id and answer",
+                text("expires_at"),
+                text("question_id"),
+                text("question"),
+                self.id
+            )),
+            other => Some(other.to_owned()),
+        }
+    }
+
+    /// All that happened to it, one to a line.
+    fn transitions(&self) -> Option<String> {
+        let line = |transition: &Value| {
+            let text = |name: &str| transition[name].as_str().unwrap_or_default().to_owned();
+            format!("{}  {:<9}  {}, by {}", text("at"), text("to"), text("reason"), text("by"))
+        };
+        self.body["transitions"].as_array().map(|all| all.iter().map(line).collect::<Vec<_>>().join("\n"))
+    }
+
     /// The fields that are there, one to a line.
     pub(crate) fn render(&self) -> String {
         let body = &self.body;
@@ -93,14 +120,18 @@ impl Run {
             ("status", Some(self.status.clone())),
             ("agent", text("agent")),
             ("conversation", text("conversation_id")),
+            ("trigger", text("trigger")),
+            ("waits for", self.waiting()),
             ("attempts", body["attempts"].as_u64().map(|count| count.to_string())),
             ("steps", steps.map(|count| count.to_string())),
             ("tokens", tokens),
+            ("cost", body["cost_usd"].as_f64().map(|dollars| format!("{dollars} US$"))),
             ("created", text("created_at")),
             ("ended", text("ended_at")),
             ("metadata", metadata),
             ("error", self.failure()),
             ("answer", text("response")),
+            ("transitions", self.transitions()),
         ];
         let lines = fields
             .into_iter()
@@ -122,6 +153,28 @@ mod tests {
         assert_eq!(run.as_error().render(), "error: the run run_1 is dead\n  | model_unavailable: no answer\n");
         assert!(run.ended() && run.render().contains("error         model_unavailable: no answer"));
         assert_eq!(format!("{:?}", run.exit_code()), format!("{:?}", ExitCode::from(1)));
+    }
+
+    #[test]
+    fn a_run_that_waits_says_for_what_and_how_it_came_to_that() {
+        let run = Run::from_start(&json!({
+            "run_id": "run_1", "status": "waiting", "cost_usd": 0.25,
+            "waiting": {"for": "answer", "question_id": "q2", "question": "May I?", "expires_at": "2026-01-02T03:04:05.000Z"},
+            "transitions": [
+                {"at": "2026-01-01T03:04:05.000Z", "to": "queued", "by": "ana", "reason": "accepted"},
+                {"at": "2026-01-01T03:04:06.000Z", "to": "running", "by": "w/1", "reason": "claimed"},
+            ],
+        }));
+        assert_eq!(
+            run.render(),
+            "run           run_1\nstatus        waiting\n\
+             waits for     an answer until 2026-01-02T03:04:05.000Z, to q2: May I?\n\
+             \x20             POST /v1/runs/run_1/answer with question_id and answer\n\
+             cost          0.25 US$\n\
+             transitions   2026-01-01T03:04:05.000Z  queued     accepted, by ana\n\
+             \x20             2026-01-01T03:04:06.000Z  running    claimed, by w/1"
+        );
+        assert!(!run.ended());
     }
 
     #[test]
