@@ -10,16 +10,17 @@ use shared::config::ApiAuth;
 use shared::domain::clock::Clock;
 use shared::domain::failure::FailureCode;
 use shared::domain::message::Message;
-use shared::domain::run::Run;
+use shared::domain::run::{Cause, Run};
 use shared::domain::state::RunState;
-use shared::domain::step::{FinishReason, Usage};
+use shared::domain::step::{FinishReason, Step, Usage};
 use shared::engine::CallError;
 use shared::engine::ports::{Model, ModelReply, ModelRequest};
-use shared::fakes::{FixedClock, MemoryStore, Scripted};
+use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted};
 use shared::operate::{self, Range, Records};
 
+use crate::conversations;
 use crate::document::DOCUMENT;
-use crate::requests::{Caller, OWNER, ask, get, post};
+use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::world::{Answer, World, scripted, world};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
@@ -41,21 +42,23 @@ async fn starts() -> Vec<Answer> {
     answers.push(world().call(ask(&json!({"prompt": "x".repeat(100_001)}))).await);
     answers.push(world().call(ask(&json!({"prompt": "why?", "conversation_id": NO_CONVERSATION}))).await);
     let busy = world();
-    let first = busy.call(ask(&json!({"prompt": "why?", "background": true}))).await;
-    answers.push(busy.call(ask(&json!({"prompt": "and?", "conversation_id": first.text("/conversation_id")}))).await);
+    let first = busy.call(ask(&json!({"prompt": "why?", "background": true})).header("Idempotency-Key", "k")).await;
+    let conversation = first.text("/conversation_id");
+    answers.push(busy.call(ask(&json!({"prompt": "and?", "conversation_id": conversation, "multitask_strategy": "reject"}))).await);
     answers.push(scripted([Scripted::Fails(CallError::rejected("no"))]).call(ask(&json!({"prompt": "why?"}))).await);
-    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 202, 413, 404, 409, 502]);
+    answers.push(busy.call(ask(&json!({"prompt": "and?", "background": true})).header("Idempotency-Key", "k")).await);
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 202, 413, 404, 409, 502, 422]);
     answers
 }
 
 async fn reads() -> Vec<Answer> {
     let world = world();
-    let asked = world.call(ask(&json!({"prompt": "why?", "metadata": {"ticket": "A-17"}}))).await;
-    let (run, conversation) = (asked.text("/run_id"), asked.text("/conversation_id"));
+    let answered = world.call(ask(&json!({"prompt": "why?", "metadata": {"ticket": "A-17"}}))).await;
+    let (run, conversation) = (answered.text("/run_id"), answered.text("/conversation_id"));
     let shown = world.call(get("/v1/runs/{id}").id(run)).await;
     assert_eq!((shown.text("/response"), shown.text("/prompt"), shown.text("/metadata/ticket")), ("done", "why?", "A-17"));
     let steps = world.call(get("/v1/runs/{id}/steps").id(run)).await;
-    assert_eq!(steps.body["steps"], asked.body["steps"]);
+    assert_eq!(steps.body["steps"], answered.body["steps"]);
     let turns = world.call(get("/v1/conversations/{id}").id(conversation)).await;
     assert_eq!((turns.text("/turns/0/run_id"), turns.text("/turns/0/response")), (run, "done"));
     let list = world.call(get("/v1/runs").query("status", "completed").query("limit", "1")).await;
@@ -64,8 +67,10 @@ async fn reads() -> Vec<Answer> {
     for route in ["/v1/runs/{id}", "/v1/runs/{id}/steps"] {
         answers.push(world.call(get(route).id(NO_RUN)).await);
     }
-    answers.push(world.call(get("/v1/conversations/{id}").id(NO_CONVERSATION)).await);
     answers.push(world.call(get("/openapi.json")).await);
+    for method in ["GET", "DELETE"] {
+        answers.push(world.call(asked(method, "/v1/conversations/{id}").id(NO_CONVERSATION)).await);
+    }
     answers
 }
 
@@ -80,7 +85,22 @@ async fn commands() -> Vec<Answer> {
     let ended = world.run_of("acme", RunState::Completed);
     let too_late = world.call(cancel(&ended.id.to_string())).await;
     assert_eq!((too_late.status, too_late.text("/code"), too_late.text("/run_id")), (409, "already_ended", &*ended.id.to_string()));
-    vec![cancelled, again, too_late, world.call(cancel(NO_RUN)).await]
+    let mut answers = vec![cancelled, again, too_late, world.call(cancel(NO_RUN)).await];
+    let asking = world.asking("acme").id.to_string();
+    for (id, body) in [
+        (NO_RUN, json!({"question_id": "q2", "answer": "yes"})),
+        (&asking, json!({"question_id": "q1", "answer": "yes"})),
+        (&asking, json!({"question_id": "q2", "answer": "x".repeat(100_001)})),
+        (&asking, json!({"question_id": "q2", "answer": "yes"})),
+    ] {
+        answers.push(world.call(post("/v1/runs/{id}/answer").id(id).body(body.to_string())).await);
+    }
+    let conversation = started.text("/conversation_id");
+    answers.push(world.call(asked("DELETE", "/v1/conversations/{id}").id(conversation)).await);
+    answers.push(conversations::more_than_one_request_deletes().await);
+    let statuses = answers.iter().skip(4).map(|answer| answer.status).collect::<Vec<_>>();
+    assert_eq!(statuses, [404, 409, 413, 202, 200, 202]);
+    answers
 }
 
 async fn dead_letters() -> Vec<Answer> {
@@ -119,18 +139,17 @@ async fn probes() -> Vec<Answer> {
 async fn refusals() -> Vec<Answer> {
     let mut answers = vec![world().call(post("/v1/agent")).await];
     for operation in DOCUMENT.operations() {
-        let request = if operation.method == "GET" { get(operation.path) } else { post(operation.path) };
         let good_id = if operation.path.contains("conversations") { NO_CONVERSATION } else { NO_RUN };
-        let body = r#"{"prompt": "why?"}"#;
+        let request = good(&operation, good_id);
         let answered = DOCUMENT.promised();
         if answered.contains(&(operation.id().to_owned(), 403)) {
-            answers.push(world().call(request.clone().id(good_id).body(body).from(Caller::Nobody)).await);
+            answers.push(world().call(request.clone().from(Caller::Nobody)).await);
         }
         if answered.contains(&(operation.id().to_owned(), 503)) && operation.id() != "ready" {
             let world = world();
             world.store.set_down(true);
             *world.queue.is_down.lock().unwrap() = true;
-            answers.push(world.call(request.clone().id(good_id).body(body).from(OWNER)).await);
+            answers.push(world.call(request.clone().from(OWNER)).await);
         }
         if operation.path.contains("{id}") {
             answers.push(world().call(request.id("no id")).await);
@@ -202,7 +221,8 @@ impl Model for Interrupted {
         let clock = FixedClock::at("2026-01-02T03:04:05Z");
         let id = self.0.ids(&tenant, None, Range::default(), 1).await.unwrap()[0];
         if self.1 == RunState::Cancelled {
-            operate::cancel(self.0.as_ref(), &clock, &tenant, id, "somebody").await.unwrap();
+            let cause = Cause { at: clock.now(), by: "somebody", reason: "cancelled", patience: Duration::ZERO };
+            operate::cancel(self.0.as_ref(), &MemoryQueue::default(), cause, &tenant, id).await.unwrap();
         } else {
             self.0.put(Run { state: self.1, ended_at: Some(clock.now()), ..self.0.get(id).unwrap() });
         }
@@ -231,18 +251,33 @@ async fn a_run_that_somebody_else_ends_while_its_caller_waits_is_answered_by_its
 }
 
 #[tokio::test]
-async fn a_busy_conversation_refuses_a_run_and_a_retry() {
-    let world = world();
-    let first = world.call(ask(&json!({"prompt": "why?", "background": true}))).await;
-    let answer = world.call(ask(&json!({"prompt": "and?", "conversation_id": first.text("/conversation_id")}))).await;
-    assert_eq!(
-        (answer.text("/code"), answer.text("/field"), &answer.body["retry_after"]),
-        ("conversation_busy", "conversation_id", &json!(2))
-    );
-    let mut dead = world.run_of("acme", RunState::Dead);
-    dead.conversation = first.text("/conversation_id").parse().unwrap();
-    world.store.put(dead.clone());
-    let answer = world.call(post("/v1/dlq/{id}/retry").id(dead.id.to_string())).await;
-    assert_eq!((answer.status, answer.text("/code")), (409, "conversation_busy"));
-    assert_eq!(world.queue.take().len(), 1, "only the first run is on the queue");
+async fn a_page_of_large_steps_has_fewer_of_them_and_none_is_lost() {
+    // Three megabytes in all: more than one answer may have.
+    let large = |n: usize| Scripted::Says(n.to_string().repeat(700_000));
+    let world = scripted([Scripted::Calls(vec!["clock"; 3]), large(1)]);
+    let run = world.call(ask(&json!({"prompt": "why?"}))).await;
+    assert_eq!((run.status, run.body["steps"].as_array().unwrap().len()), (200, 5), "700 KB three times, and four small steps");
+    let world = scripted([large(1), Scripted::Says("unasked".into())]);
+    let first = world.call(ask(&json!({"prompt": "why?"}))).await;
+    let id = first.text("/run_id").parse().unwrap();
+    let mut stored = world.store.get(id).unwrap();
+    let step = world.store.journal_of(id)[0].clone();
+    for index in 2..=6 {
+        world.store.put_step(id, Step { index, ..step.clone() });
+    }
+    stored.steps = 6;
+    world.store.put(stored);
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let request = get("/v1/runs/{id}/steps").id(id.to_string());
+        let page = world.call(if let Some(cursor) = &cursor { request.query("cursor", cursor) } else { request }).await;
+        assert!(page.body.to_string().len() < 4_000_000, "Lambda takes six megabytes");
+        seen.extend(page.body["steps"].as_array().unwrap().iter().map(|step| step["index"].as_u64().unwrap()));
+        pages += 1;
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!((seen, pages), (vec![1, 2, 3, 4, 5, 6], 2));
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use shared::domain::conversation::{LONGEST_LINE, WhenBusy};
 use shared::domain::failure::FailureCode;
 use shared::domain::state::RunState;
+use shared::domain::turn::TurnEnd;
 
 use crate::document::DOCUMENT;
 
@@ -89,11 +91,17 @@ fn the_words_and_the_version_are_those_of_the_code() {
     let words = |schema: &str| DOCUMENT.0.pointer(&format!("/components/schemas/{schema}/enum")).cloned();
     assert_eq!(DOCUMENT.0["info"]["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(words("RunStatus"), Some(json!(RunState::ALL.map(RunState::as_str))));
-    assert_eq!(words("Failure/properties/code"), Some(json!(failure_codes().map(FailureCode::as_str))));
+    assert_eq!(words("Failure/properties/code"), Some(json!(failure_codes().into_iter().map(FailureCode::as_str).collect::<Vec<_>>())));
+    let strategies = [WhenBusy::Enqueue, WhenBusy::Reject, WhenBusy::Interrupt, WhenBusy::Rollback];
+    assert_eq!(words("AgentRequest/properties/multitask_strategy"), Some(json!(strategies)));
+    // Null stands last there: a turn that goes on.
+    let ends = [TurnEnd::Completed, TurnEnd::Failed, TurnEnd::Dead, TurnEnd::Cancelled, TurnEnd::Interrupted, TurnEnd::RolledBack];
+    assert_eq!(words("Turn/properties/status"), Some(json!(ends.map(Some).into_iter().chain([None]).collect::<Vec<_>>())));
+    assert_eq!(DOCUMENT.0.pointer("/components/schemas/Conversation/properties/line/maxItems"), Some(&json!(LONGEST_LINE)));
 }
 
 /// All of them: a new one does not compile here before it is in the list, and fails above before it is in the document.
-fn failure_codes() -> [FailureCode; 16] {
+fn failure_codes() -> Vec<FailureCode> {
     use FailureCode as F;
     let after = |code| match code {
         F::ProviderTimeout => Some(F::ProviderRateLimited),
@@ -104,15 +112,18 @@ fn failure_codes() -> [FailureCode; 16] {
         F::InvalidAnswer => Some(F::AnswerCutOff),
         F::AnswerCutOff => Some(F::ResultTooLarge),
         F::ResultTooLarge => Some(F::StepLimit),
-        F::StepLimit => Some(F::UnknownAgent),
+        F::StepLimit => Some(F::TokenLimit),
+        F::TokenLimit => Some(F::TimeLimit),
+        F::TimeLimit => Some(F::CostLimit),
+        F::CostLimit => Some(F::RepeatedToolCall),
+        F::RepeatedToolCall => Some(F::UnknownAgent),
         F::UnknownAgent => Some(F::UncertainToolCall),
-        F::UncertainToolCall => Some(F::QueueUnavailable),
-        F::QueueUnavailable => Some(F::NoTime),
+        F::UncertainToolCall => Some(F::WorkerLost),
+        F::WorkerLost => Some(F::NoTime),
         F::NoTime => Some(F::JournalUnavailable),
         F::JournalUnavailable => Some(F::WorkerPanicked),
         F::WorkerPanicked => Some(F::CancelRequested),
         F::CancelRequested => None,
     };
-    let codes: Vec<_> = std::iter::successors(Some(F::ProviderTimeout), |code| after(*code)).collect();
-    codes.try_into().expect("sixteen codes")
+    std::iter::successors(Some(F::ProviderTimeout), |code| after(*code)).collect()
 }

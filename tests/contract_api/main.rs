@@ -6,9 +6,13 @@ mod answers;
 #[cfg(test)]
 mod callers;
 #[cfg(test)]
+mod conversations;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod document_tests;
+#[cfg(test)]
+mod idempotency;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
@@ -23,5 +27,7 @@ mod routes;
 #[path = "../contract/template_document.rs"]
 #[expect(dead_code, reason = "the other contract tests read more of the template")]
 mod template_document;
+#[cfg(test)]
+mod waiting;
 #[cfg(test)]
 mod world;

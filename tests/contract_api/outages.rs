@@ -5,7 +5,7 @@ use shared::domain::state::RunState;
 use shared::fakes::Scripted;
 
 use crate::document::DOCUMENT;
-use crate::requests::{OWNER, ask, get, post};
+use crate::requests::{OWNER, ask, get, good, post};
 use crate::world::{World, scripted, world};
 
 fn set_queue(world: &World, is_down: bool) {
@@ -25,9 +25,8 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         let world = world();
         let dead = world.run_of("acme", RunState::Dead);
         world.store.set_down(true);
-        let request = if operation.method == "GET" { get(operation.path) } else { post(operation.path) };
         let id = if operation.path.contains("conversations") { dead.conversation.to_string() } else { dead.id.to_string() };
-        let answer = world.call(request.id(id).body(r#"{"prompt": "why?"}"#)).await;
+        let answer = world.call(good(&operation, id)).await;
         assert_eq!(
             (answer.status, answer.text("/code"), &answer.body["retry_after"]),
             (503, "unavailable", &json!(5)),
@@ -38,24 +37,41 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         assert_eq!((world.store.get(dead.id), world.queue.take().len()), (Some(dead), 0));
         asked += 1;
     }
-    assert_eq!(asked, 8);
+    assert_eq!(asked, 10);
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_be_queued_is_withdrawn() {
+async fn a_run_that_cannot_be_sent_is_accepted_all_the_same_and_can_be_found_by_the_sweeper() {
     // In the background, and at the hand-over of a run whose caller waited.
     for (world, background) in [(world(), true), (scripted([Scripted::Hangs]), false)] {
         set_queue(&world, true);
         let answer = world.call(ask(&json!({"prompt": "why?", "background": background}))).await;
-        assert_eq!((answer.status, answer.text("/code")), (503, "unavailable"));
-        set_queue(&world, false);
-        let list = world.call(get("/v1/runs")).await;
-        assert_eq!((list.text("/runs/0/status"), list.text("/runs/0/error/code")), ("cancelled", "queue_unavailable"), "{background}");
-        assert_eq!(world.call(get("/v1/runs").query("status", "queued")).await.body["runs"], json!([]));
-        // Its conversation is free for the second try.
-        let conversation = list.text("/runs/0/conversation_id");
-        let again = world.call(ask(&json!({"prompt": "why?", "background": true, "conversation_id": conversation}))).await;
-        assert_eq!(again.status, 202);
+        assert_eq!((answer.status, answer.text("/status")), (202, "queued"), "{background}");
+        assert!(world.queue.take().is_empty());
+        let run = world.store.get(answer.text("/run_id").parse().unwrap()).unwrap();
+        assert_eq!((run.state, run.due_ms.is_some()), (RunState::Queued, true), "{background}: nobody would look after it");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_run_cannot_be_sent_is_taken() {
+    let world = world();
+    let run = world.asking("acme");
+    set_queue(&world, true);
+    let request = post("/v1/runs/{id}/answer").id(run.id.to_string()).body(r#"{"question_id": "q2", "answer": "yes"}"#);
+    assert_eq!(world.call(request).await.status, 202);
+    assert!(world.store.get(run.id).unwrap().due_ms.is_some(), "nobody would look after it");
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_told_with_what_the_callers_key_is_good_for() {
+    for (key, word) in [(Some("k"), "same Idempotency-Key"), (None, "GET /v1/runs")] {
+        let world = world();
+        world.store.set_down(true);
+        let request = ask(&json!({"prompt": "why?"}));
+        let answer = world.call(if let Some(key) = key { request.header("Idempotency-Key", key) } else { request }).await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.text("/detail").contains(word), "{}", answer.text("/detail"));
     }
 }
 

@@ -16,7 +16,11 @@ async fn refused(request: Asked, status: u16, field: &str, what: &str) {
 }
 
 fn fits_the_document(body: &Value) -> bool {
-    DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"]["AgentRequest"]).is_valid(body)
+    fits("AgentRequest", body)
+}
+
+fn fits(schema: &str, body: &Value) -> bool {
+    DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"][schema]).is_valid(body)
 }
 
 #[tokio::test]
@@ -76,6 +80,14 @@ async fn a_field_that_does_not_fit_is_named_by_the_answer_and_refused_by_the_doc
         ("messages", with("messages", json!("so"))),
         ("messages", with("messages", json!({}))),
         ("messages[0]", with("messages", json!(["so"]))),
+        // What a parser of structs would read as fields in order, or as a word.
+        ("messages[0]", with("messages", json!([["user", "so"]]))),
+        ("messages[1].tool_calls[0]", said(json!({"role": "assistant", "tool_calls": [["a", "clock"]]}))),
+        ("messages[1].role", said(json!({"role": {"user": null}, "content": "x"}))),
+        ("multitask_strategy", with("multitask_strategy", json!("queue"))),
+        ("multitask_strategy", with("multitask_strategy", json!(""))),
+        ("multitask_strategy", with("multitask_strategy", json!(null))),
+        ("multitask_strategy", with("multitask_strategy", json!({"reject": null}))),
         ("messages[1].role", said(json!({"role": "robot", "content": "x"}))),
         ("messages[1].role", said(json!({"role": 7, "content": "x"}))),
         ("messages[1].content", said(json!({"role": "user", "content": 7}))),
@@ -154,6 +166,7 @@ async fn what_fits_the_document_is_taken() {
         json!({"prompt": "x".repeat(99_998)}),
         json!({"prompt": "ü".repeat(49_999)}),
         json!({"prompt": "quotes \" ' newline \n nul \u{0} crab 🦀"}),
+        json!({"prompt": "why?", "multitask_strategy": "rollback"}),
         json!({"prompt": "why?", "agent": null, "conversation_id": null, "messages": null, "metadata": {}, "background": false}),
         json!({"prompt": "why?", "agent": "assistant", "messages": conversation, "metadata": {"": {"deep": [1, 2.5, null, 1e300]}}}),
     ] {
@@ -166,5 +179,38 @@ async fn what_fits_the_document_is_taken() {
             assert_eq!(answer.status, if background { 202 } else { 200 }, "{body}");
             assert_eq!(world.call(crate::requests::get("/v1/runs/{id}").id(answer.text("/run_id"))).await.body["prompt"], body["prompt"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_fit_is_refused_with_the_name_of_the_field() {
+    let question = "q2";
+    for (status, field, body) in [
+        (400, "body", json!([question, "yes"])),
+        (400, "answer", json!({"question_id": question})),
+        (400, "question_id", json!({"answer": "yes"})),
+        (400, "question_id", json!({"question_id": 2, "answer": "yes"})),
+        (400, "answer", json!({"question_id": question, "answer": true})),
+        (400, "answer", json!({"question_id": question, "answer": null})),
+        (400, "answer", json!({"question_id": question, "answer": ""})),
+        (400, "answer", json!({"question_id": question, "answer": " \n"})),
+        (400, "run_id", json!({"question_id": question, "answer": "yes", "run_id": "x"})),
+        (413, "answer", json!({"question_id": question, "answer": "x".repeat(99_999)})),
+    ] {
+        let world = world();
+        let run = world.asking("acme");
+        let answer = world.call(post("/v1/runs/{id}/answer").id(run.id.to_string()).body(body.to_string())).await;
+        assert_eq!((answer.status, answer.text("/field")), (status, field), "{body:.80}");
+        assert!(!fits("AnswerRequest", &body), "the document takes what the function refuses: {body:.80}");
+        assert_eq!((world.store.get(run.id), world.store.writes(), world.queue.take().len()), (Some(run), 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused_with_the_name_of_the_header() {
+    let parameter = &DOCUMENT.0["components"]["parameters"]["IdempotencyKey"]["schema"];
+    for bad in ["", " ", "a b", "ü", &"k".repeat(256)] {
+        refused(ask(&json!({"prompt": "why?"})).header("Idempotency-Key", bad), 400, "Idempotency-Key", bad).await;
+        assert!(!DOCUMENT.validator(parameter).is_valid(&json!(bad)), "the document takes {bad:?}");
     }
 }

@@ -3,7 +3,7 @@
 use shared::domain::state::RunState;
 
 use crate::document::DOCUMENT;
-use crate::requests::{get, post};
+use crate::requests::{get, good};
 use crate::world::world;
 
 /// Ids that are none: cut, foreign, disguised, hostile.
@@ -27,8 +27,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
         let validator = DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"][schema]);
         for bad in bad_ids() {
             let world = world();
-            let request = if operation.method == "GET" { get(operation.path) } else { post(operation.path) };
-            let answer = world.call(request.id(bad.clone())).await;
+            let answer = world.call(good(operation, bad.clone())).await;
             assert_eq!((answer.status, answer.text("/code"), answer.text("/field")), (400, "invalid_request", "id"), "{bad:?}");
             assert!(bad.len() < 6 || !answer.text("/detail").contains(&bad), "{bad:?} is echoed");
             assert!(!answer.headers.contains_key("x-evil"));
@@ -36,7 +35,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 5);
+    assert_eq!(routes, 7);
 }
 
 #[tokio::test]
@@ -83,6 +82,24 @@ async fn an_unknown_parameter_is_refused_where_it_could_be_a_mistyped_filter() {
         let world = world();
         let answer = world.call(get(route).id("run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H").query(&"x".repeat(5000), "1")).await;
         assert!(answer.status == 400 && answer.text("/field").len() <= 64, "a long name is not sent back whole");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_given_twice_is_refused_even_if_both_say_the_same() {
+    for (route, name, value) in [
+        ("/v1/runs", "limit", "7"),
+        ("/v1/runs", "status", "dead"),
+        ("/v1/runs", "since", "2026-01-02T03:04:05Z"),
+        ("/v1/runs/{id}/steps", "cursor", "1"),
+        ("/v1/conversations/{id}", "limit", "7"),
+        ("/v1/dlq", "limit", "7"),
+    ] {
+        let world = world();
+        let run = world.run_of("acme", RunState::Dead);
+        let id = if route.contains("conversations") { run.conversation.to_string() } else { run.id.to_string() };
+        let answer = world.call(get(route).id(id).query(name, value).query(name, value)).await;
+        assert_eq!((answer.status, answer.text("/field")), (400, name), "{route}?{name}");
     }
 }
 

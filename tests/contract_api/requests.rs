@@ -3,12 +3,15 @@
 use lambda_http::Request;
 use serde_json::{Map, Value, json};
 
+use crate::document::Operation;
+
 /// A request in the making.
 #[derive(Clone)]
 pub(crate) struct Asked {
-    pub(crate) method: &'static str,
+    pub(crate) method: String,
     pub(crate) route: String,
     id: Option<String>,
+    headers: Vec<(String, String)>,
     query: Vec<(String, String)>,
     body: Value,
     is_base64: bool,
@@ -49,8 +52,20 @@ pub(crate) fn ask(body: &Value) -> Asked {
     post("/v1/agent").body(body.to_string())
 }
 
-pub(crate) fn asked(method: &'static str, route: &str) -> Asked {
-    Asked { method, route: route.to_owned(), id: None, query: Vec::new(), body: Value::Null, is_base64: false, caller: ANA }
+/// A request that fits the document: with this id where the path has one, and the least body that is taken.
+pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
+    let request = asked(&operation.method, operation.path).id(id);
+    match operation.id() {
+        "startRun" => request.body(r#"{"prompt": "why?"}"#),
+        "answerRun" => request.body(r#"{"question_id": "q2", "answer": "yes"}"#),
+        _ if operation.body.get("requestBody").is_some() => panic!("what is a good body of {}?", operation.id()),
+        _ => request,
+    }
+}
+
+pub(crate) fn asked(method: &str, route: &str) -> Asked {
+    let (method, route, headers, query) = (method.to_owned(), route.to_owned(), Vec::new(), Vec::new());
+    Asked { method, route, id: None, headers, query, body: Value::Null, is_base64: false, caller: ANA }
 }
 
 impl Asked {
@@ -61,6 +76,11 @@ impl Asked {
 
     pub(crate) fn query(mut self, name: &str, value: impl Into<String>) -> Self {
         self.query.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
         self
     }
 
@@ -96,6 +116,11 @@ impl Asked {
             }
             event["queryStringParameters"] = self.query.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             event["multiValueQueryStringParameters"] = Value::Object(all);
+        }
+        for (name, value) in self.headers {
+            event["headers"][&name] = json!(value);
+            let all = event["multiValueHeaders"].as_object_mut().expect("headers").entry(name).or_insert_with(|| json!([]));
+            all.as_array_mut().expect("an array").push(json!(value));
         }
         event["body"] = self.body;
         event["isBase64Encoded"] = json!(self.is_base64);

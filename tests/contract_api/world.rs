@@ -9,15 +9,18 @@ use dlq_redrive::DlqApi;
 use health::{Check, Checks, HealthApi};
 use lambda_http::Body;
 use lambda_http::http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::config::ApiAuth;
-use shared::domain::clock::Clock;
+use shared::domain::clock::{Clock, after};
 use shared::domain::failure::{Failure, FailureCode};
 use shared::domain::id::TenantId;
+use shared::domain::message::ToolCall;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
+use shared::domain::waiting::{ASK_HUMAN, Waiting};
+use shared::engine::Window;
 use shared::engine::ports::Model;
-use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+use shared::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
 use shared::http::{Api, respond};
 use shared::intake::Intake;
 use shared::operate::Redrive;
@@ -108,6 +111,12 @@ impl World {
         Self { health: HealthApi::with(Arc::new(Probed { is_well: false }), self.clock.clone()), ..self }
     }
 
+    /// With callers who wait so long.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.agent.intake.patience = patience;
+        self
+    }
+
     /// The function that `template.yaml` gives a route to: see the test of the routes.
     pub(crate) fn function(&self, folder: &str) -> &dyn Api {
         match folder {
@@ -120,7 +129,7 @@ impl World {
 
     /// Answers a request, and fails if the answer is not one that the document promises.
     pub(crate) async fn call(&self, asked: Asked) -> Answer {
-        let operation = DOCUMENT.operation(asked.method, &asked.route);
+        let operation = DOCUMENT.operation(&asked.method, &asked.route);
         let folder = match asked.route.split('/').nth(1) {
             Some("health" | "healthz" | "api") => "health",
             _ if asked.route.starts_with("/v1/dlq") => "dlq-redrive",
@@ -157,6 +166,26 @@ impl World {
         }
         run.ended_at = state.has_ended().then_some(now);
         self.store.put_event(event);
+        self.store.put(run.clone());
+        run
+    }
+
+    /// What the queue's consumer does: takes up what was sent, until nothing is left.
+    pub(crate) async fn work(&self) {
+        let engine = &self.agent.intake.engine;
+        while let Some((task, _)) = self.queue.take_first() {
+            let window = Window { deadline: after(self.clock.now(), Duration::from_secs(300)), cut_calls: false };
+            let advance = engine.take_up(&task, &engine.delivery("message", 0, 1), window, &CountingHold::default()).await;
+            assert!(advance.is_ok(), "{task:?}: {advance:?}");
+        }
+    }
+
+    /// A run that has made a step and asked a human `May I?` in the second, for an hour.
+    pub(crate) fn asking(&self, tenant: &str) -> Run {
+        let call =
+            ToolCall { id: "call-1".into(), name: ASK_HUMAN.into(), arguments: json!({"question": "May I?", "expires_in_seconds": 3600}) };
+        let mut run = Run { steps: 1, ..self.run_of(tenant, RunState::Waiting) };
+        run.waiting = Some(Waiting::of(&call, 2, self.clock.now()).expect("a question"));
         self.store.put(run.clone());
         run
     }

@@ -22,7 +22,7 @@ pub(super) fn read(key: &[u8], kind: &str, body: &[u8]) -> Result<RequestKey, Pr
     if !(1..=LONGEST).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
         return Err(Problem::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters"));
     }
-    of(kind, key, body).map(Some)
+    of(kind, key, body)
 }
 
 /// That key of a request of that kind with that body.
