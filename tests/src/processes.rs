@@ -9,9 +9,9 @@ impl Stack {
     /// The process that works on a run, if one does.
     #[must_use]
     pub fn worker_of(&self, run: &str) -> Option<u32> {
-        // `<log stream>/<message>/<attempt>`; the log stream is the sandbox's own.
+        // `<function>/<log stream>/<message>/<delivery>`; the log stream is the sandbox's own.
         let owner = self.lease_owner(run)?;
-        let stream = format!("AWS_LAMBDA_LOG_STREAM_NAME={}", owner.split('/').next()?);
+        let stream = format!("AWS_LAMBDA_LOG_STREAM_NAME={}", owner.split('/').nth(1)?);
         let function = format!("AWS_LAMBDA_FUNCTION_NAME={}-", self.name);
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
