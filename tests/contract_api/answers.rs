@@ -24,12 +24,14 @@ use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::world::{Answer, World, scripted, world};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
+const NO_EVENT: &str = "evt_01KAM3Q5T07YPB3GZ5X1QD8E2R";
 const NO_CONVERSATION: &str = "conv_01KAM3Q5T0V5E8R2D7C4B9A1XG";
 
 #[tokio::test]
 async fn every_answer_that_the_document_promises_is_given() {
     let mut given = BTreeSet::new();
-    for answers in [starts().await, reads().await, commands().await, dead_letters().await, probes().await, refusals().await] {
+    for answers in [starts().await, events().await, reads().await, commands().await, dead_letters().await, probes().await, refusals().await]
+    {
         given.extend(answers.into_iter().map(|answer| (answer.operation, answer.status)));
     }
     // The other direction, that nothing else is answered, is checked at every call of every test.
@@ -48,6 +50,46 @@ async fn starts() -> Vec<Answer> {
     answers.push(scripted([Scripted::Fails(CallError::rejected("no"))]).call(ask(&json!({"prompt": "why?"}))).await);
     answers.push(busy.call(ask(&json!({"prompt": "and?", "background": true})).header("Idempotency-Key", "k")).await);
     assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 202, 413, 404, 409, 502, 422]);
+    answers
+}
+
+async fn events() -> Vec<Answer> {
+    let world = world();
+    let publish = |body: &serde_json::Value| post("/v1/events").body(body.to_string());
+    let ticket = json!({
+        "type": "ticket.opened", "source": "crm/eu", "id": "T-1", "correlation_id": "c",
+        "payload": {"ticket": {"id": "T-1", "priority": "urgent"}, "customer": {"is_new": true}},
+    });
+    let published = world.call(publish(&ticket)).await;
+    assert_eq!((published.status, published.text("/matches/0/outcome"), published.text("/matches/1/agent")), (202, "started", "triage"));
+    assert_eq!(world.queue.take().len(), 2);
+    let again = world.call(publish(&ticket)).await;
+    assert_eq!((&again.body, again.headers["idempotency-replayed"].to_str().unwrap()), (&published.body, "true"));
+    assert!(world.queue.take().is_empty(), "nothing is started again");
+    let shown = world.call(get("/v1/events/{id}").id(published.text("/event_id"))).await;
+    assert_eq!(shown.body, published.body);
+    let run = world.call(get("/v1/runs/{id}").id(published.text("/matches/0/run_id"))).await;
+    assert_eq!((run.text("/trigger"), run.text("/event_id")), ("triage-ticket", published.text("/event_id")));
+    assert!(run.text("/prompt").contains("T-1"));
+    let other = json!({"type": "ticket.opened", "source": "crm/eu", "id": "T-1", "payload": null});
+    let unheard = world.call(publish(&json!({"type": "t", "source": "s", "payload": [1]}))).await;
+    assert_eq!(unheard.body["matches"], json!([]), "recorded, and no error");
+    let mut answers = vec![published, again, shown, unheard];
+    answers.push(world.call(publish(&other)).await);
+    answers.push(world.call(publish(&json!({"type": "t", "source": "s", "payload": "x".repeat(200_001)}))).await);
+    for (field, body) in [
+        ("type", json!({"type": "a b", "source": "s", "payload": null})),
+        ("type", json!({"type": "agent.request", "source": "s", "payload": null})),
+        ("source", json!({"type": "t", "source": "", "payload": null})),
+        ("id", json!({"type": "t", "source": "s", "payload": null, "id": "x".repeat(256)})),
+        ("payload", json!({"type": "t", "source": "s"})),
+        ("sauce", json!({"type": "t", "source": "s", "payload": null, "sauce": 1})),
+    ] {
+        let refused = world.call(publish(&body)).await;
+        assert_eq!((refused.status, refused.text("/field")), (400, field), "{body}");
+        answers.push(refused);
+    }
+    answers.push(world.call(get("/v1/events/{id}").id(NO_EVENT)).await);
     answers
 }
 
@@ -139,7 +181,11 @@ async fn probes() -> Vec<Answer> {
 async fn refusals() -> Vec<Answer> {
     let mut answers = vec![world().call(post("/v1/agent")).await];
     for operation in DOCUMENT.operations() {
-        let good_id = if operation.path.contains("conversations") { NO_CONVERSATION } else { NO_RUN };
+        let good_id = match operation.path {
+            path if path.contains("conversations") => NO_CONVERSATION,
+            path if path.contains("events") => NO_EVENT,
+            _ => NO_RUN,
+        };
         let request = good(&operation, good_id);
         let answered = DOCUMENT.promised();
         if answered.contains(&(operation.id().to_owned(), 403)) {

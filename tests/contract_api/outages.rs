@@ -25,7 +25,11 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         let world = world();
         let dead = world.run_of("acme", RunState::Dead);
         world.store.set_down(true);
-        let id = if operation.path.contains("conversations") { dead.conversation.to_string() } else { dead.id.to_string() };
+        let id = match operation.path {
+            path if path.contains("conversations") => dead.conversation.to_string(),
+            path if path.contains("events") => dead.event.to_string(),
+            _ => dead.id.to_string(),
+        };
         let answer = world.call(good(&operation, id)).await;
         assert_eq!(
             (answer.status, answer.text("/code"), &answer.body["retry_after"]),
@@ -37,7 +41,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         assert_eq!((world.store.get(dead.id), world.queue.take().len()), (Some(dead), 0));
         asked += 1;
     }
-    assert_eq!(asked, 10);
+    assert_eq!(asked, 12);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::world::world;
 fn bad_ids() -> Vec<String> {
     let good = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
     let mut bad: Vec<String> =
-        ["", "x", "run_", "conv_", "evt_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "01KAM3Q5T0ZJ8Y6W4V2N1M0K9H"].map(Into::into).into();
+        ["", "x", "run_", "conv_", "call_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "01KAM3Q5T0ZJ8Y6W4V2N1M0K9H"].map(Into::into).into();
     bad.extend(["' OR '1'='1", "\"; --", "../../etc/passwd", "%00", "run_%30", "{id}", "<script>alert(1)</script>"].map(String::from));
     bad.extend(["run_ünïcödé", "run_０１KAM3Q5T0ZJ8Y6W4V2N1M0K9", "🦀", "\u{0}", "\u{202e}run_"].map(String::from));
     bad.extend([good.to_lowercase(), good.replace('0', "O"), good.replace("run_0", "run_8"), format!("{good}A"), good.repeat(500)]);
@@ -23,7 +23,11 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
     let mut routes = 0;
     for operation in DOCUMENT.operations().iter().filter(|operation| operation.path.contains("{id}")) {
         routes += 1;
-        let schema = if operation.path.contains("conversations") { "ConversationId" } else { "RunId" };
+        let schema = match operation.path {
+            path if path.contains("conversations") => "ConversationId",
+            path if path.contains("events") => "EventId",
+            _ => "RunId",
+        };
         let validator = DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"][schema]);
         for bad in bad_ids() {
             let world = world();
@@ -35,7 +39,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 7);
+    assert_eq!(routes, 8);
 }
 
 #[tokio::test]

@@ -149,7 +149,11 @@ impl World {
         }
         if let Some(location) = parts.headers.get("location") {
             // The fixtures have the domain and the stage that API Gateway gives.
-            assert_eq!(location.to_str().unwrap(), format!("/live/v1/runs/{}", body["run_id"].as_str().unwrap()));
+            let address = match body.get("run_id") {
+                Some(run) => format!("/live/v1/runs/{}", run.as_str().unwrap()),
+                None => format!("/live/v1/events/{}", body["event_id"].as_str().unwrap()),
+            };
+            assert_eq!(location.to_str().unwrap(), address);
         }
         Answer { operation: operation.id().to_owned(), status, headers: parts.headers, body }
     }
