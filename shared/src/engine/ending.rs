@@ -5,19 +5,24 @@ use std::time::Duration;
 use super::calls::jittered;
 use super::ports::{Guard, JournalError};
 use super::{Advance, Carrier, Engine, Limits, Stop};
-use crate::domain::clock::after;
+use crate::domain::clock::{after, between};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::run::Run;
 use crate::domain::state::{Command, RunState};
 use crate::domain::step::Step;
+use crate::domain::task::Task;
 use crate::domain::waiting::Waiting;
 use crate::ledger::{Change, Committed, commit};
+use crate::operate::time_is_over;
 use crate::telemetry::chain;
 
 /// The first back-off of an attempt; doubled per attempt, drawn with full jitter.
 const BACKOFF: Duration = Duration::from_secs(2);
 /// The longest: the attempts of a real outage spread over minutes, and SQS takes up to 15.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// A wait no longer than this is ended by a message that is delivered when it is over (SQS delays for 15 minutes at most); a longer
+/// one by the sweeper, which may be a minute late.
+const LONGEST_ALARM: Duration = Duration::from_secs(900);
 /// Between two tries of a write.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -135,9 +140,36 @@ impl Engine {
         if let Some(end) = waiting.ends_at() {
             waits.look_at(end);
         }
+        let alarm = match &waiting {
+            Waiting::Time { until, .. } => Some(between(self.clock.now(), *until)).filter(|pause| *pause <= LONGEST_ALARM),
+            Waiting::Turn | Waiting::Answer { .. } => None,
+        };
         waits.waiting = Some(waiting);
-        self.put(run, &waits, reason).await?;
+        let done = self.put(run, &waits, reason).await?;
+        if let Some(pause) = alarm
+            && let Err(error) = self.queue.send(&done.run.task(), pause).await
+        {
+            tracing::warn!(run.id = %run.id, error = %chain(&error), "a short wait has no alarm; the sweeper ends it");
+        }
         Ok(Advance::Waiting)
+    }
+
+    /// A message of a run that waits: the alarm of a short wait, or one that was delivered again and means nothing.
+    pub(super) async fn ring(&self, task: &Task) -> Result<Advance, JournalError> {
+        let waits = Advance::Ended { state: RunState::Waiting, response: None };
+        let Some(run) = self.journal.run(&task.tenant, task.run).await? else { return Ok(Advance::Stale) };
+        let Some(Waiting::Time { until, .. }) = &run.waiting else { return Ok(waits) };
+        match between(self.clock.now(), *until) {
+            Duration::ZERO => match time_is_over(self.journal.as_ref(), self.queue.as_ref(), self.cause("time_is_over"), &run).await {
+                Ok(_) => Ok(Advance::HandedOver),
+                // Somebody else was faster.
+                Err(JournalError::Lost) => Ok(waits),
+                Err(error) => Err(error),
+            },
+            // The clock of whoever set the alarm is a little ahead of this one.
+            early if early <= Limits::LEASE_MARGIN => Ok(Advance::Again { after: early }),
+            _ => Ok(waits),
+        }
     }
 
     async fn fail(&self, mut run: Run, failure: Failure) -> Result<Advance, JournalError> {

@@ -261,6 +261,7 @@ impl Engine {
             },
             // On its way to the dead-letter queue, which takes as many deliveries as the queue's policy says.
             Refusal::NotNow(RunState::Dead) => Advance::Dead,
+            Refusal::NotNow(RunState::Waiting) => self.ring(task).await?,
             Refusal::NotNow(state) => Advance::Ended { state, response: None },
             Refusal::Leased { until } => Advance::Again { after: between(self.clock.now(), until) + Limits::LEASE_MARGIN },
         })

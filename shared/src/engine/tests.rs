@@ -319,6 +319,21 @@ async fn a_question_makes_the_run_wait_without_worker_or_attempt() {
 }
 
 #[tokio::test]
+async fn a_short_wait_is_ended_by_its_alarm() {
+    let wait = Scripted::CallsWith("wait", serde_json::json!({"seconds": 30}));
+    let w = world([wait, Scripted::Says("here again".into())]).await;
+    assert_eq!(w.take_up(1).await, Advance::Waiting);
+    let (alarm, delay) = w.queue.take_first().unwrap();
+    assert_eq!((alarm, delay), (w.stored().task(), Duration::from_secs(30)));
+    assert!(matches!(w.deliver("early", 1, w.window()).await, Advance::Ended { state: RunState::Waiting, .. }), "not before its time");
+    w.clock.advance(Duration::from_secs(30));
+    assert_eq!(w.deliver("alarm", 1, w.window()).await, Advance::HandedOver);
+    assert_eq!((w.stored().state, w.stored().steps), (RunState::Queued, 2));
+    assert!(matches!(w.deliver("next", 1, w.window()).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!(w.stored().working_time(w.clock.now()), Duration::ZERO, "the clock moved only while it waited");
+}
+
+#[tokio::test]
 async fn the_same_call_again_and_again_ends_the_run_by_name() {
     let again = || Scripted::CallsWith("clock", serde_json::json!({"timezone": "UTC"}));
     let w = world(std::iter::repeat_with(again).take(9)).await;

@@ -105,5 +105,4 @@ async fn one_event_starts_as_many_runs_as_may_share_a_type_in_one_write() {
     let writes = w.store.writes();
     let published = w.publish(&triggers, event(1, Some("k"))).await.unwrap();
     assert_eq!((published.event.matches.len(), w.store.writes() - writes), (16, 1));
-    assert!(1 + 1 + 16 * 6 <= 100, "items of one transaction");
 }

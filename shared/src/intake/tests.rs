@@ -104,7 +104,7 @@ async fn messages_to_one_conversation_are_answered_in_order_of_arrival() {
     assert_eq!(w.conversation(first.conversation).await.line, runs[1..]);
     assert_eq!(w.queue.sent.lock().unwrap().len(), 1, "who waits is not sent");
     w.work().await;
-    let asked = w.model.asked.lock().unwrap();
+    let asked = w.model.asked.lock().unwrap().clone();
     let questions: Vec<_> = asked.iter().map(|messages| messages.last().unwrap().content.clone().unwrap()).collect();
     assert_eq!(questions, ["0", "1", "2", "3", "4", "5"]);
     assert_eq!(asked[5].len(), 1 + 5 * 2 + 1, "each saw all that was said and answered before");
