@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::domain::conversation::{LONGEST_LINE, WhenBusy};
+use shared::domain::event::MatchOutcome;
 use shared::domain::failure::FailureCode;
 use shared::domain::state::RunState;
 use shared::domain::turn::TurnEnd;
@@ -97,6 +98,8 @@ fn the_words_and_the_version_are_those_of_the_code() {
     // Null stands last there: a turn that goes on.
     let ends = [TurnEnd::Completed, TurnEnd::Failed, TurnEnd::Dead, TurnEnd::Cancelled, TurnEnd::Interrupted, TurnEnd::RolledBack];
     assert_eq!(words("Turn/properties/status"), Some(json!(ends.map(Some).into_iter().chain([None]).collect::<Vec<_>>())));
+    let outcomes = [MatchOutcome::Started, MatchOutcome::Duplicate, MatchOutcome::RateLimited];
+    assert_eq!(words("Match/properties/outcome"), Some(json!(outcomes)));
     assert_eq!(DOCUMENT.0.pointer("/components/schemas/Conversation/properties/line/maxItems"), Some(&json!(LONGEST_LINE)));
 }
 

@@ -12,6 +12,8 @@ mod document;
 #[cfg(test)]
 mod document_tests;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod outages;

@@ -207,6 +207,43 @@ async fn an_answer_that_does_not_fit_is_refused_with_the_name_of_the_field() {
 }
 
 #[tokio::test]
+async fn an_event_that_does_not_fit_is_refused_with_the_name_of_the_field() {
+    let with = |name: &str, value: Value| {
+        let mut event = json!({"type": "ticket.opened", "source": "crm", "payload": {}});
+        event[name] = value;
+        event
+    };
+    let long = "x".repeat(256);
+    let mut table = vec![
+        (400, "body", json!(["ticket.opened", "crm", {}])),
+        (400, "type", json!({"source": "crm", "payload": {}})),
+        (400, "source", json!({"type": "ticket.opened", "payload": {}})),
+        (400, "payload", json!({"type": "ticket.opened", "source": "crm"})),
+        (400, "tenant", with("tenant", json!("evil"))),
+    ];
+    for name in ["type", "source", "id", "correlation_id", "causation_id", "trace_id"] {
+        table
+            .extend([json!(7), json!(""), json!("a b"), json!("ü"), json!("a\n"), json!(long)].map(|value| (400, name, with(name, value))));
+    }
+    for (status, field, body) in table {
+        refused(post("/v1/events").body(body.to_string()), status, field, &body.to_string()).await;
+        assert!(!fits("EventRequest", &body), "the document takes what the function refuses: {body:.80}");
+    }
+    let reserved = with("type", json!("agent.request"));
+    refused(post("/v1/events").body(reserved.to_string()), 400, "type", "what only POST /v1/agent records").await;
+    let deep = (0..65).fold(json!(1), |inner, _| json!([inner]));
+    refused(post("/v1/events").body(with("payload", deep).to_string()), 400, "payload", "a deep payload").await;
+    let large = with("payload", json!("x".repeat(200_000)));
+    refused(post("/v1/events").body(large.to_string()), 413, "payload", "a large payload").await;
+    for payload in [json!(null), json!(7), json!("x".repeat(199_998)), json!({"a": [1, null]})] {
+        let body = with("payload", payload.clone());
+        assert!(fits("EventRequest", &body));
+        let answer = world().call(post("/v1/events").body(body.to_string())).await;
+        assert_eq!((answer.status, &answer.body["payload"]), (202, &payload));
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_none_is_refused_with_the_name_of_the_header() {
     let parameter = &DOCUMENT.0["components"]["parameters"]["IdempotencyKey"]["schema"];
     for bad in ["", " ", "a b", "ü", &"k".repeat(256)] {
