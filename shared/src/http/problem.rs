@@ -15,6 +15,13 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
+    // A result that is nearly always a success should not be as large as its rarest failure.
+    more: Box<More>,
+}
+
+/// What only some problems tell.
+#[derive(Debug, Default)]
+struct More {
     field: Option<String>,
     retry_after: Option<u32>,
     run: Option<String>,
@@ -26,33 +33,32 @@ impl Problem {
     /// A problem of that status, with a stable code and a sentence that says what to do.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        let detail = detail.into();
-        Self { status, code, detail, field: None, retry_after: None, run: None, question: None, headers: Vec::new() }
+        Self { status, code, detail: detail.into(), more: Box::default() }
     }
 
     /// A field that does not fit.
     #[must_use]
     pub fn invalid(field: &str, detail: impl Display) -> Self {
-        Self { field: Some(field.to_owned()), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {detail}")) }
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {detail}")).about(field)
     }
 
     /// A body that cannot be read at all.
     #[must_use]
     pub fn malformed(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: Some("body".into()), ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail) }
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail).about("body")
     }
 
     /// A field that is too long.
     #[must_use]
     pub fn too_large(field: &'static str, most: usize) -> Self {
         let detail = format!("{field}: must not be longer than {most} bytes");
-        Self { field: Some(field.into()), ..Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail) }
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).about(field)
     }
 
     /// Something that does not exist, or is another tenant's.
     #[must_use]
     pub fn not_found(field: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(StatusCode::NOT_FOUND, "not_found", detail) }
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail).about(field)
     }
 
     /// Something that the state of things does not allow now.
@@ -71,8 +77,7 @@ impl Problem {
     #[must_use]
     pub fn unavailable(error: &JournalError) -> Self {
         tracing::error!(error = %chain(error), "a dependency is unavailable");
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "a dependency does not answer; try again");
-        Self { retry_after: Some(5), ..problem }
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "a dependency does not answer; try again").after(5)
     }
 
     /// A fault of ours, logged here.
@@ -85,21 +90,21 @@ impl Problem {
     /// With the field that it is about.
     #[must_use]
     pub fn about(mut self, field: &str) -> Self {
-        self.field = Some(field.to_owned());
+        self.more.field = Some(field.to_owned());
         self
     }
 
     /// With the run that it is about.
     #[must_use]
     pub fn of_run(mut self, run: impl Display) -> Self {
-        self.run = Some(run.to_string());
+        self.more.run = Some(run.to_string());
         self
     }
 
     /// With the question that is open.
     #[must_use]
     pub fn of_question(mut self, question: impl Into<String>) -> Self {
-        self.question = Some(question.into());
+        self.more.question = Some(question.into());
         self
     }
 
@@ -113,14 +118,14 @@ impl Problem {
     /// With one more header.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+        self.more.headers.push((name, value.into()));
         self
     }
 
     /// With the seconds after which to try again.
     #[must_use]
-    pub const fn after(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(seconds);
+    pub fn after(mut self, seconds: u32) -> Self {
+        self.more.retry_after = Some(seconds);
         self
     }
 
@@ -133,7 +138,7 @@ impl Problem {
     /// The field that it is about.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
-        self.field.as_deref()
+        self.more.field.as_deref()
     }
 
     pub(super) fn into_parts(self, request_id: &str) -> (StatusCode, Vec<(HeaderName, String)>, String) {
@@ -145,18 +150,18 @@ impl Problem {
             "detail": self.detail,
             "request_id": request_id,
         });
-        let mut headers = self.headers;
+        let mut headers = self.more.headers;
         headers.push((header::CONTENT_TYPE, "application/problem+json".to_owned()));
-        if let Some(field) = self.field {
+        if let Some(field) = self.more.field {
             body["field"] = field.into();
         }
-        if let Some(run) = self.run {
+        if let Some(run) = self.more.run {
             body["run_id"] = run.into();
         }
-        if let Some(question) = self.question {
+        if let Some(question) = self.more.question {
             body["question_id"] = question.into();
         }
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.more.retry_after {
             body["retry_after"] = seconds.into();
             headers.push((header::RETRY_AFTER, seconds.to_string()));
         }
