@@ -2,11 +2,12 @@
 
     GET http://127.0.0.1:4566/__reprise/requests?contains=<text>&since=<seq>
     -> {"next": 42, "dropped": 0, "requests": [{"seq", "at", "duration_ms", "service", "operation", "method",
-        "path", "user_agent", "status", "request_bytes", "response_bytes", "body"}]}
+        "path", "user_agent", "status", "fault", "request_bytes", "response_bytes", "body"}]}
 
 `contains` matches the path and the first 32 KB of the request body (a run id, for example); `since`
 returns later entries only, and `next` is the value for the next `since`. `dropped` counts what the bounded
-memory has let go: a test that counts must find 0. What the emulator does inside itself (an event source
+memory has let go: a test that counts must find 0. `fault` names the fault that was put into the call (faults.py), and is
+empty for all others. What the emulator does inside itself (an event source
 mapping that polls its queue) is no request and is not here.
 """
 
@@ -22,10 +23,12 @@ from gateway.front import App, Receive, Scope, Send
 
 PATH = "/__reprise/requests"
 BODY_LIMIT = 32 * 1024
+# Says in an answer which fault was injected.
+FAULT_HEADER = b"x-reprise-fault"
 _ENTRY_LIMIT = 50_000
 _BODIES_LIMIT = 64 * 1024 * 1024
 # Data plane of deployed APIs, and the emulator's own administration: not AWS API calls.
-_NOT_AWS = ("/_aws/", "/_ministack", "/_localstack", "/restapis/")
+_NOT_AWS = ("/_aws/", "/_ministack", "/_localstack", "/restapis/", "/__reprise/faults")
 _CREDENTIAL_SERVICE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
 _CBOR_PATH = re.compile(r"^/service/[^/]+/operation/([^/]+)$")
 
@@ -43,6 +46,7 @@ class Entry:
     path: str
     user_agent: str
     status: int
+    fault: str
     request_bytes: int
     response_bytes: int
     body: str
@@ -93,14 +97,15 @@ class RequestLog:
         query = parse_qs(scope.get("query_string", b"").decode())
         since = query.get("since", ["0"])[0]
         if not since.isdigit():
-            await _answer(send, 400, {"error": "since must be a number"})
+            await answer(send, 400, {"error": "since must be a number"})
             return
-        await _answer(send, 200, self._ring.page(query.get("contains", [""])[0], int(since)))
+        await answer(send, 200, self._ring.page(query.get("contains", [""])[0], int(since)))
 
     async def _record(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.time()
         head = bytearray()
         sizes = {"request": 0, "response": 0, "status": 0}
+        fault = b""
 
         async def counted_receive() -> dict:
             message = await receive()
@@ -111,8 +116,10 @@ class RequestLog:
             return message
 
         async def counted_send(message: dict) -> None:
+            nonlocal fault
             if message["type"] == "http.response.start":
                 sizes["status"] = message["status"]
+                fault = next((value for name, value in message.get("headers", []) if name == FAULT_HEADER), b"")
             sizes["response"] += len(message.get("body", b""))
             await send(message)
 
@@ -120,31 +127,32 @@ class RequestLog:
             await self._app(scope, counted_receive, counted_send)
         finally:
             headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
-            service = _service(headers)
+            service = service_of(headers)
             # Objects in S3 are function packages: no text that a test could look for.
             body = "" if service == "s3" else head.decode("utf-8", "replace")
             self._ring.add(
                 at=int(started * 1000),
                 duration_ms=round((time.time() - started) * 1000, 1),
                 service=service,
-                operation=_operation(scope, headers, body),
+                operation=operation_of(scope, headers, body),
                 method=scope["method"],
                 path=scope["path"],
                 user_agent=headers.get("user-agent", ""),
                 status=sizes["status"],
+                fault=fault.decode("latin-1"),
                 request_bytes=sizes["request"],
                 response_bytes=sizes["response"],
                 body=body,
             )
 
 
-def _service(headers: dict[str, str]) -> str:
+def service_of(headers: dict[str, str]) -> str:
     """The service the caller signed for, which is how AWS itself tells them apart."""
     match = _CREDENTIAL_SERVICE.search(headers.get("authorization", ""))
     return match.group(1) if match else "unknown"
 
 
-def _operation(scope: Scope, headers: dict[str, str], body: str) -> str:
+def operation_of(scope: Scope, headers: dict[str, str], body: str) -> str:
     """The operation's name where the protocol names one, else `METHOD /path` (REST protocols)."""
     if target := headers.get("x-amz-target"):
         return target.rpartition(".")[2]
@@ -155,7 +163,8 @@ def _operation(scope: Scope, headers: dict[str, str], body: str) -> str:
     return f"{scope['method']} {scope['path']}"
 
 
-async def _answer(send: Send, status: int, payload: object) -> None:
+async def answer(send: Send, status: int, payload: object) -> None:
+    """Send JSON."""
     body = json.dumps(payload).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -16,7 +16,9 @@ from ministack.core import lambda_runtime
 
 import fixes
 from gateway import environment
+from gateway.deliveries import Deliveries
 from gateway.environment import Settings
+from gateway.faults import FaultyCalls, Faults
 from gateway.front import App, Front, Receive, Scope, Send
 from gateway.ports import HOST
 from gateway.request_log import RequestLog, Ring
@@ -46,7 +48,9 @@ async def _serve(settings: Settings) -> None:
 
 def application(settings: Settings) -> App:
     """The ASGI app of both listeners; the port a request came in on decides."""
-    emulator = RequestLog(ministack.app.app, Ring())
+    faults = Faults()
+    Deliveries(faults).install()
+    emulator = RequestLog(FaultyCalls(ministack.app.app, faults), Ring())
     front = Front(ministack.app.app, settings.stack_dir / "outputs.json")
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
