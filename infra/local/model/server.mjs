@@ -3,9 +3,10 @@
 //     node infra/local/model/server.mjs [--port 4010]      ready when GET /health answers 200
 //
 // What each prompt gets is in fixtures/ (the first match wins, files in order of their names; a fixture's userMessage is
-// a part of the last user message). Two kinds of prompt are answered here because they need memory, and "empty answer"
-// because a fixture file may not hold one:
+// a part of the last user message). These prompts are answered here, because they need memory or their own text, and
+// "empty answer" because a fixture file may not hold one:
 //
+//   "echo ..."                   the answer is "You said: echo ..."; "echo after 2 clocks ..." asks the tool `clock` twice first
 //   "fails 3 times ..."          the first three calls with exactly this prompt get a 500, later ones an answer
 //   "fails until healed ..."     each call gets a 500 until POST /reprise/heal with a body that is part of the prompt
 //
@@ -13,9 +14,14 @@
 // aimock itself: GET /__aimock/journal lists the requests (filters: path, status, limit, offset), POST
 // /__aimock/reset/journal empties that list, POST /__aimock/chaos {"dropRate":1} fails every call until DELETE
 // /__aimock/chaos. Never POST /__aimock/reset: that drops the fixtures.
+//
+// Before aimock stands the witness (witness.mjs): GET /reprise/calls tells of every call, also of those whose caller went away,
+// and PUT /reprise/faults makes calls of runs fail by rules with a seed.
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+
+import { startWitness } from "./witness.mjs";
 
 const here = new URL(".", import.meta.url);
 // The packages are in .local/node, not in a folder above this file, so the path has to be said.
@@ -27,6 +33,7 @@ const config = loadConfig(fileURLToPath(new URL("aimock.json", here)));
 // aimock reads this path from the working directory; here it does not matter where one stands.
 config.llm.fixtures = fileURLToPath(new URL("fixtures", here));
 
+const ECHO = /^echo(?: after (\d+) clocks?)?\b/;
 const failuresLeft = new Map();
 const healed = [];
 
@@ -50,6 +57,17 @@ function failsUntilHealed(request) {
   return healed.some((part) => prompt(request).includes(part)) ? answer : failure;
 }
 
+/** Asks the clock as often as the prompt wants, then says the prompt. */
+function echo(request) {
+  const asked = prompt(request);
+  const wanted = Number(ECHO.exec(asked)[1] ?? 0);
+  const turn = request.messages.slice(request.messages.findLastIndex((message) => message.role === "user"));
+  const had = turn.filter((message) => message.role === "tool").length;
+  const usage = { prompt_tokens: 20, completion_tokens: 12 };
+  if (had >= wanted) return { content: `You said: ${asked}`, usage };
+  return { toolCalls: [{ id: `call_echo_${had + 1}`, name: "clock", arguments: '{"timezone":"UTC"}' }], usage };
+}
+
 /** POST /reprise/heal: every prompt that contains the body is answered from now on. */
 const controls = {
   async handleRequest(request, response, path) {
@@ -62,14 +80,21 @@ const controls = {
   },
 };
 
-const { llmock, url } = await startFromConfig(config, { port: Number(values.port), host: "127.0.0.1" });
+// Any free port: who asks the model asks the witness before it.
+const { llmock, url } = await startFromConfig(config, { port: 0, host: "127.0.0.1" });
 llmock.prependFixture({ match: { predicate: (request) => /fails \d+ times/.test(prompt(request)) }, response: failsSoManyTimes });
 llmock.prependFixture({ match: { predicate: (request) => prompt(request).includes("fails until healed") }, response: failsUntilHealed });
 const nothing = { content: "", usage: { prompt_tokens: 20, completion_tokens: 0 } };
 llmock.prependFixture({ match: { userMessage: "empty answer" }, response: nothing });
+llmock.prependFixture({ match: { predicate: (request) => ECHO.test(prompt(request)) }, response: echo });
 llmock.mount("/reprise", controls);
-console.log(`offline model at ${url}`);
+const witness = await startWitness(Number(values.port), url);
+console.log(`offline model at http://127.0.0.1:${witness.address().port}`);
 
 for (const signal of ["SIGINT", "SIGTERM"]) {
-  process.once(signal, () => llmock.stop().finally(() => process.exit(0)));
+  process.once(signal, () => {
+    witness.close();
+    witness.closeAllConnections();
+    llmock.stop().finally(() => process.exit(0));
+  });
 }

@@ -57,9 +57,11 @@ class Answer:
         return json.loads(self.body)
 
 
-def http(url: str, body: bytes | None = None, method: str | None = None) -> Answer:
+def http(
+    url: str, body: bytes | None = None, method: str | None = None, headers: dict[str, str] | None = None, seconds: float = 30
+) -> Answer:
     try:
-        with urlopen(Request(url, body, method=method), timeout=30) as response:
+        with urlopen(Request(url, body, headers or {}, method=method), timeout=seconds) as response:
             return Answer(response.status, response.headers, response.read())
     except HTTPError as error:
         return Answer(error.code, error.headers, error.read())
