@@ -39,6 +39,12 @@ impl Client {
         Self { agent: config.proxy(None).build().into(), base: base.trim_end_matches('/').to_owned() }
     }
 
+    /// The address, without a slash at its end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// A GET.
     #[track_caller]
     #[must_use]
@@ -58,10 +64,18 @@ impl Client {
     /// When there is no answer at all.
     #[track_caller]
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+        self.try_send(method, path, headers, body).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Any request, where it may be that nobody answers.
+    ///
+    /// # Errors
+    /// What came instead of an answer.
+    pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Answer, String> {
         let asked = format!("{method} {}{path}", self.base);
         let sent = self.exchange(method, path, headers, body);
-        let (status, headers, body) = sent.unwrap_or_else(|error| panic!("no answer to {asked}: {error}"));
-        Answer { asked, status, headers, body }
+        let (status, headers, body) = sent.map_err(|error| format!("no answer to {asked}: {error}"))?;
+        Ok(Answer { asked, status, headers, body })
     }
 
     fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Parts, ureq::Error> {

@@ -201,16 +201,17 @@ class FaultyCalls:
             said.append(message)
 
         await self._app(scope, receive, keep)
-        if not breaks_off:
-            await _refuse(send, "lost_reply", 500, _name(service, "InternalServerError"), {})
-            return
         start = next(message for message in said if message["type"] == "http.response.start")
+        # Whoever reads the request log must know whether there was an effect.
+        kind = f"lost_reply/{start['status']}"
+        if not breaks_off:
+            await _refuse(send, kind, 500, _name(service, "InternalServerError"), {})
+            return
         body = b"".join(message.get("body", b"") for message in said)
         headers = [(name, value) for name, value in start.get("headers", []) if name.lower() != b"content-length"]
         # One byte more than will ever come, also where the answer is empty: the caller sees it break off.
         headers.append((b"content-length", str(len(body) + 1).encode()))
-        marked = _marked(send, "lost_reply")
-        await marked({**start, "headers": headers})
+        await _marked(send, kind)({**start, "headers": headers})
         # Returning without the end of the body closes the connection.
         await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
 

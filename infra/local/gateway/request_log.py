@@ -6,8 +6,8 @@
 
 `contains` matches the path and the first 32 KB of the request body (a run id, for example); `since`
 returns later entries only, and `next` is the value for the next `since`. `dropped` counts what the bounded
-memory has let go: a test that counts must find 0. `fault` names the fault that was put into the call (faults.py), and is
-empty for all others. What the emulator does inside itself (an event source
+memory has let go: a test that counts must find 0. `fault` names the fault that was put into the call (faults.py), for a
+lost reply with the status that was lost (`lost_reply/200`); it is empty for all others. What the emulator does inside itself (an event source
 mapping that polls its queue) is no request and is not here.
 """
 

@@ -125,7 +125,7 @@ class Calls(Faulty):
                 self.assertTrue(self.is_there(key))
 
     def test_a_call_whose_reply_is_lost_is_done(self) -> None:
-        lost = set()
+        lost, since = set(), stack().requests()["next"]
         for seed in range(6):
             self.inject(rule("lost_reply"), seed=seed)
             key = uuid.uuid4().hex
@@ -134,6 +134,8 @@ class Calls(Faulty):
             lost.add(isinstance(caught.exception, ClientError))
             self.assertTrue(self.is_there(key))
         self.assertEqual(lost, {True, False}, "an error, and an answer that breaks off")
+        logged = stack().requests(since=since)["requests"]
+        self.assertEqual([entry["fault"] for entry in logged if entry["operation"] == "PutItem"], ["lost_reply/200"] * 6)
 
     def test_a_throttled_transaction_is_refused_in_both_ways_that_there_are(self) -> None:
         codes, key = set(), uuid.uuid4().hex

@@ -1,0 +1,47 @@
+#!/bin/sh
+# The fault harness (tests/chaos): brings up a stack of its own, `chaos`, lets things fail on it by a seed, prints one table of what
+# became of every run, and takes it down again whatever happens. Exits with 1 when a promise was broken. May run beside other stacks.
+#
+# N (number of faults), SEED; KINDS (e.g. `kill_consumer,lost_reply`; all if unset); REPORT (a file for the table).
+# Ports: CHAOS_PORT, CHAOS_EMULATOR_PORT, CHAOS_MODEL_PORT.
+set -eu
+
+cd "$(dirname -- "$0")/../.."
+export PORT="${CHAOS_PORT:-8200}" EMULATOR_PORT="${CHAOS_EMULATOR_PORT:-4766}" MODEL_PORT="${CHAOS_MODEL_PORT:-4210}"
+# The harness knows what the offline model answers, whatever the user has set for `make run`.
+unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY 2>/dev/null || true
+lease=10
+logs=.local/stacks/chaos/log
+reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
+
+finish() {
+    code=$?
+    trap - EXIT
+    if [ "$code" -ne 0 ]; then
+        # What explains a broken promise, by the id of its run.
+        for function in agent-api queue-consumer dlq-redrive; do
+            reprise stack logs "$function" --name chaos --tail 10000 >"$logs/$function.log" 2>&1 || true
+        done
+        echo "the logs of the functions, the emulator and the model are in $logs" >&2
+    fi
+    reprise stack down --name chaos >&2 || [ "$code" -ne 0 ] || code=1
+    exit "$code"
+}
+
+# What an interrupted run has left behind.
+reprise stack down --name chaos >/dev/null 2>&1 || true
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Before the stack comes up: it is not to wait for a compiler.
+cargo build --quiet --locked --package tests --bin chaos
+# Short times, so that leases end and hanging calls time out while one waits; few workers, so that batches are real; attempts as on AWS.
+# LeaseSeconds > ModelTimeoutSeconds + 5.
+reprise stack up --name chaos --no-ask \
+    --parameter LeaseSeconds=$lease --parameter ModelTimeoutSeconds=4 --parameter MaxAttempts=4 --parameter InlineSeconds=3 \
+    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 >&2
+
+export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT" REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT"
+cargo run --quiet --locked --package tests --bin chaos -- --seed "${SEED:-1}" --faults "${N:-60}" --lease $lease \
+    ${KINDS:+--kinds "$KINDS"} ${REPORT:+--report "$REPORT"}

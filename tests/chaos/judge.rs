@@ -1,0 +1,216 @@
+//! Judges what is known: each promise is a function from the facts to what broke it. Nothing here looks at the system.
+
+use std::collections::BTreeMap;
+
+use crate::causes::{Cause, cause};
+use crate::facts::{Facts, ModelCall, Run};
+
+/// A broken promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// Which one: a row of the table.
+    pub(crate) promise: Promise,
+    /// Where to begin to look: a run, a conversation or a key.
+    pub(crate) subject: String,
+    /// What is wrong.
+    pub(crate) detail: String,
+}
+
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Promise {
+    /// A 2xx answer means that the run is on record, and comes to its own end.
+    NothingLost,
+    /// Every run ends.
+    NothingStuck,
+    /// What was answered is what the model said.
+    RightAnswers,
+    /// A step in the journal is never done again, nor changed.
+    StepsOnce,
+    /// A model call is made twice only if its answer was never received.
+    CallsExplained,
+    /// The runs of a conversation take turns in order of arrival and see each other's answers.
+    Turns,
+    /// One Idempotency-Key, one run.
+    OneRunPerKey,
+    /// Callers are refused only as promised.
+    Accepted,
+    /// Queue, records and API agree about the dead.
+    DeadAgree,
+}
+
+impl Promise {
+    /// All, in the order of the table.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::NothingLost,
+        Self::NothingStuck,
+        Self::RightAnswers,
+        Self::StepsOnce,
+        Self::CallsExplained,
+        Self::Turns,
+        Self::OneRunPerKey,
+        Self::Accepted,
+        Self::DeadAgree,
+    ];
+
+    /// What is counted when it is broken.
+    pub(crate) const fn broken(self) -> &'static str {
+        match self {
+            Self::NothingLost => "runs lost",
+            Self::NothingStuck => "runs stuck",
+            Self::RightAnswers => "wrong answers",
+            Self::StepsOnce => "finished steps repeated",
+            Self::CallsExplained => "model calls repeated without a cause",
+            Self::Turns => "conversation order violations",
+            Self::OneRunPerKey => "keys with more than one run",
+            Self::Accepted => "requests refused for no good reason",
+            Self::DeadAgree => "disagreements about the dead",
+        }
+    }
+}
+
+/// What came out.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    /// Broken promises.
+    pub(crate) violations: Vec<Violation>,
+    /// Model calls beyond one per step, by their cause.
+    pub(crate) repeated: BTreeMap<Cause, u32>,
+}
+
+impl Verdict {
+    fn broken(&mut self, promise: Promise, subject: &str, detail: impl Into<String>) {
+        self.violations.push(Violation { promise, subject: subject.to_owned(), detail: detail.into() });
+    }
+}
+
+/// Judges everything.
+pub(crate) fn judge(facts: &Facts) -> Verdict {
+    let mut verdict = Verdict::default();
+    requests(facts, &mut verdict);
+    runs(facts, &mut verdict);
+    calls(facts, &mut verdict);
+    crate::turns::judge(facts, &mut |subject, detail| verdict.broken(Promise::Turns, subject, detail));
+    dead(facts, &mut verdict);
+    verdict
+}
+
+fn requests(facts: &Facts, verdict: &mut Verdict) {
+    let mut of_prompt: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for run in facts.runs.values() {
+        of_prompt.entry(&run.prompt).or_default().push(&run.id);
+    }
+    let mut of_key: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for request in &facts.requests {
+        let runs = request.runs();
+        of_key.entry(&request.key).or_default().extend(&runs);
+        for run in runs {
+            match facts.runs.get(run).map(|run| run.status.as_str()) {
+                None => verdict.broken(Promise::NothingLost, run, "accepted, but there is no record"),
+                Some(status @ ("cancelled" | "failed")) => {
+                    verdict.broken(Promise::NothingLost, run, format!("accepted, but {status} though nobody asked for that"));
+                }
+                Some(_) => {}
+            }
+        }
+        if request.accepted_at.is_none() {
+            let statuses: Vec<u16> = request.answers.iter().map(|(status, _)| *status).collect();
+            verdict.broken(Promise::Accepted, &request.key, format!("answered {statuses:?}, at last: {}", request.refusal));
+        }
+        let started = of_prompt.get(request.prompt.as_str()).map_or(0, Vec::len);
+        if started > 1 {
+            verdict.broken(
+                Promise::OneRunPerKey,
+                &request.key,
+                format!("started {started} runs: {:?}", of_prompt[request.prompt.as_str()]),
+            );
+            of_prompt.remove(request.prompt.as_str());
+        }
+    }
+    for (key, mut runs) in of_key {
+        runs.sort_unstable();
+        runs.dedup();
+        if runs.len() > 1 {
+            verdict.broken(Promise::OneRunPerKey, key, format!("was answered with {runs:?}"));
+        }
+    }
+}
+
+fn runs(facts: &Facts, verdict: &mut Verdict) {
+    for run in facts.runs.values() {
+        match run.status.as_str() {
+            "completed" => {
+                let wanted = format!("You said: {}", run.prompt);
+                if run.response.as_deref() != Some(&wanted) {
+                    verdict.broken(Promise::RightAnswers, &run.id, format!("answered {:?} to {:?}", run.response, run.prompt));
+                }
+            }
+            "cancelled" | "failed" => {}
+            status => {
+                let failures = run.failures.join(", ");
+                verdict.broken(Promise::NothingStuck, &run.id, format!("still {status}, after the failures [{failures}]"));
+            }
+        }
+        let places: Vec<u32> = run.steps.iter().map(|step| step.index).collect();
+        if !places.iter().copied().eq(1..=u32::try_from(places.len()).unwrap_or(u32::MAX)) {
+            verdict.broken(Promise::StepsOnce, &run.id, format!("the journal has the steps {places:?}"));
+        }
+    }
+}
+
+fn calls(facts: &Facts, verdict: &mut Verdict) {
+    let mut of_step: BTreeMap<(&str, u32), Vec<&ModelCall>> = BTreeMap::new();
+    for call in &facts.calls {
+        of_step.entry((&call.run, call.step)).or_default().push(call);
+    }
+    for ((run, step), calls) in of_step {
+        let committed = facts.writes.commits.get(&(run.to_owned(), step)).copied();
+        let (before, after): (Vec<&ModelCall>, Vec<&ModelCall>) =
+            calls.into_iter().partition(|call| committed.is_none_or(|committed| call.at <= committed));
+        for call in after {
+            // Between its check of the lease and its call a worker may be stopped for any time: nothing can prevent that.
+            if facts.hurts.iter().any(|hurt| hurt.until > hurt.at && (0..1_500).contains(&(call.at - hurt.until))) {
+                *verdict.repeated.entry(Cause::WokeUpLate).or_default() += 1;
+                continue;
+            }
+            let late = call.at - committed.unwrap_or(call.at);
+            verdict.broken(Promise::StepsOnce, run, format!("step {step} was asked for {late} ms after it was in the journal"));
+        }
+        for pair in before.windows(2) {
+            let cause = cause(facts, pair[0], pair[1]);
+            if cause == Cause::Unknown {
+                let (call, next) = (pair[0], pair[1]);
+                let detail = format!("step {step}: answered at {}, asked for again {} ms later", call.ended_at, next.at - call.ended_at);
+                verdict.broken(Promise::CallsExplained, run, detail);
+            }
+            *verdict.repeated.entry(cause).or_default() += 1;
+        }
+        if let Some(record) = facts.runs.get(run) {
+            for call in before {
+                saw_the_journal(record, call, verdict);
+            }
+            if committed.is_none() && record.steps.iter().any(|found| found.index == step) {
+                verdict.broken(Promise::StepsOnce, run, format!("step {step} is in the journal, but nobody was seen to write it"));
+            }
+        }
+    }
+}
+
+/// What the tools said, as the model was told it, is what the journal has: no step was changed behind its back.
+fn saw_the_journal(run: &Run, call: &ModelCall, verdict: &mut Verdict) {
+    let turn = call.messages.iter().rposition(|(role, _)| role == "user").unwrap_or(0);
+    let told: Vec<&str> = call.messages[turn..].iter().filter(|(role, _)| role == "tool").map(|(_, text)| text.as_str()).collect();
+    let steps = run.steps.iter().filter(|step| step.index < call.step);
+    let journal: Vec<&str> = steps.filter_map(|step| step.output.as_deref()).collect();
+    if told != journal {
+        verdict.broken(Promise::StepsOnce, &run.id, format!("step {} was asked for with {told:?}, the journal has {journal:?}", call.step));
+    }
+}
+
+fn dead(facts: &Facts, verdict: &mut Verdict) {
+    for seen in &facts.dead_letters {
+        if [seen.on_queue, seen.counted, seen.listed] != [seen.dead; 3] {
+            verdict.broken(Promise::DeadAgree, seen.moment, format!("{seen:?}"));
+        }
+    }
+}

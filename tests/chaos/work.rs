@@ -1,0 +1,189 @@
+//! The work that goes on while things fail: a seeded mix of callers, each of whom insists as a good client does.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use tests::Stack;
+use tests::fresh;
+
+use crate::time::{now, pause};
+
+/// A caller asks again after a failure, with the same key, so often.
+const TRIES: u32 = 12;
+const BETWEEN_TRIES: Duration = Duration::from_millis(700);
+
+/// One request and what came of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    /// Its Idempotency-Key; empty if it had none.
+    pub(crate) key: String,
+    /// What it asked: no other request asks the same.
+    pub(crate) prompt: String,
+    /// Whether the caller waited for the answer.
+    pub(crate) waited: bool,
+    /// The conversation that it went on with.
+    pub(crate) conversation: Option<String>,
+    /// When it was first sent, in Unix milliseconds.
+    pub(crate) sent_at: i64,
+    /// When it was accepted.
+    pub(crate) accepted_at: Option<i64>,
+    /// Each answer: status, and the run if it named one.
+    pub(crate) answers: Vec<(u16, Option<String>)>,
+    /// The last answer's text if it was no success.
+    pub(crate) refusal: String,
+}
+
+impl Request {
+    fn new(rng: &mut Rng, waited: bool) -> Self {
+        let prompt = match rng.u32(0..10) {
+            0..4 => fresh("echo word"),
+            4..8 => fresh("echo after 1 clock word"),
+            _ => fresh("echo after 2 clocks word"),
+        };
+        Self { key: fresh("key"), prompt, waited, ..Self::default() }
+    }
+
+    /// The runs that a 2xx answer named.
+    pub(crate) fn runs(&self) -> BTreeSet<&str> {
+        let named = self.answers.iter().filter(|(status, _)| (200..300).contains(status));
+        named.filter_map(|(_, run)| run.as_deref()).collect()
+    }
+}
+
+/// What a caller does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// Starts a run in the background.
+    Background,
+    /// Waits for the answer.
+    Waiting,
+    /// Sends the same request twice at once, and once more later.
+    Twice,
+    /// Sends several messages to one conversation without waiting for answers.
+    Burst,
+}
+
+impl Caller {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        match rng.u32(0..100) {
+            0..35 => Self::Background,
+            35..60 => Self::Waiting,
+            60..80 => Self::Twice,
+            _ => Self::Burst,
+        }
+    }
+}
+
+/// Where callers leave what they have seen.
+#[derive(Debug)]
+pub(crate) struct Work<'a> {
+    stack: &'a Stack,
+    done: Mutex<Vec<Request>>,
+    open: Mutex<BTreeSet<String>>,
+}
+
+impl<'a> Work<'a> {
+    pub(crate) fn new(stack: &'a Stack) -> Self {
+        Self { stack, done: Mutex::default(), open: Mutex::default() }
+    }
+
+    /// What all callers have seen.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The accepted runs that have not been seen to end.
+    pub(crate) fn open(&self) -> BTreeSet<String> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These runs have ended.
+    pub(crate) fn ended(&self, runs: &BTreeSet<String>) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|run| !runs.contains(run));
+    }
+
+    /// One caller, from begin to end.
+    pub(crate) fn call(&self, caller: Caller, mut rng: Rng) {
+        match caller {
+            Caller::Background => self.insist(Request::new(&mut rng, false)),
+            Caller::Waiting => self.insist(Request::new(&mut rng, true)),
+            Caller::Twice => {
+                let waited = rng.bool();
+                let request = Request::new(&mut rng, waited);
+                std::thread::scope(|scope| {
+                    scope.spawn(|| self.insist(request.clone()));
+                    pause(Duration::from_millis(rng.u64(0..60)));
+                    self.insist(request.clone());
+                });
+                pause(Duration::from_millis(rng.u64(200..4_000)));
+                self.insist(request);
+            }
+            Caller::Burst => self.burst(&mut rng),
+        }
+    }
+
+    fn burst(&self, rng: &mut Rng) {
+        let first = Request::new(rng, false);
+        let Some(conversation) = self.insist_in(first) else { return };
+        let more: Vec<Request> = (0..rng.u32(2..5))
+            .map(|_| {
+                let waited = rng.u32(0..4) == 0;
+                Request { conversation: Some(conversation.clone()), ..Request::new(rng, waited) }
+            })
+            .collect();
+        // The last two at the same moment: which one arrives first is the service's to say.
+        let (in_order, at_once) = more.split_at(more.len() - 2);
+        for request in in_order {
+            self.insist(request.clone());
+        }
+        std::thread::scope(|scope| {
+            for request in at_once {
+                scope.spawn(|| self.insist(request.clone()));
+            }
+        });
+    }
+
+    fn insist(&self, request: Request) {
+        let _conversation = self.insist_in(request);
+    }
+
+    /// Sends a request until it is accepted or refused for good; the conversation that it is in.
+    fn insist_in(&self, mut request: Request) -> Option<String> {
+        let mut body = json!({"prompt": request.prompt, "background": !request.waited});
+        if let Some(conversation) = &request.conversation {
+            body["conversation_id"] = json!(conversation);
+        }
+        let headers = [("content-type", "application/json"), ("idempotency-key", request.key.as_str())];
+        request.sent_at = now();
+        let mut conversation = None;
+        for _ in 0..TRIES {
+            let (status, said) = match self.stack.api.try_send("POST", "/v1/agent", &headers, body.to_string().into_bytes()) {
+                Ok(answer) => (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body))),
+                Err(error) => (0, Value::String(error)),
+            };
+            let run = said["run_id"].as_str().map(str::to_owned);
+            let is_accepted = (200..300).contains(&status);
+            if let (true, Some(run)) = (is_accepted, &run) {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone());
+                request.accepted_at = Some(now());
+                conversation = said["conversation_id"].as_str().map(str::to_owned);
+            }
+            request.answers.push((status, run));
+            if is_accepted {
+                break;
+            }
+            request.refusal = said.to_string();
+            // Any other 4xx will not change; a conflict may be the first request that is still at work.
+            let is_final = (400..500).contains(&status) && ![408, 409, 429].contains(&status);
+            if is_final || said["code"] == "conversation_busy" {
+                break;
+            }
+            pause(BETWEEN_TRIES);
+        }
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        conversation
+    }
+}
