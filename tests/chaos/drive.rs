@@ -28,6 +28,8 @@ const RUNS_PER_FAULT: f64 = 0.5;
 const LOOK: Duration = Duration::from_millis(700);
 /// After the last planned blow the rest of the faults must have struck by then.
 const LONGEST_EXTRA: Duration = Duration::from_secs(240);
+/// After the last planned blow, the rates are doubled so often.
+const PRESS: Duration = Duration::from_secs(12);
 /// Longest that is waited for a worker to strike.
 const FIND: Duration = Duration::from_secs(20);
 /// When nothing fails any more, all must be quiet by then: a lease, a tick of the sweeper, a few back-offs.
@@ -47,7 +49,7 @@ pub(crate) struct Order {
 pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) {
     let (watch, work, stopped) = (Watch::begin(stack), Work::new(stack), Stopped::default());
     let begun = Instant::now();
-    let rules = Rules::begin(stack, plan, order.seed);
+    let mut rules = Rules::begin(stack, plan, order.seed);
     let (hurts, retries) = (Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -59,7 +61,7 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
             }
         });
         let blows = scope.spawn(|| strike(stack, plan, order, &work, &stopped, &hurts));
-        keep_working(plan, order.seed, &work, &rules, || blows.is_finished());
+        keep_working(plan, order.seed, &work, &mut rules, || blows.is_finished());
         is_over.store(true, Ordering::Relaxed);
     });
     let mut injected = rules.end();
@@ -95,12 +97,12 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
 }
 
 /// Callers come and go until every planned fault has struck, or for too long.
-fn keep_working(plan: &Plan, seed: u64, work: &Work<'_>, rules: &Rules<'_>, blows_are_over: impl Fn() -> bool) {
+fn keep_working(plan: &Plan, seed: u64, work: &Work<'_>, rules: &mut Rules<'_>, blows_are_over: impl Fn() -> bool) {
     let mut rng = Rng::with_seed(seed ^ 0x0077_6f72_6b00);
     let runs = f64::from(plan.counts.values().sum::<u32>()) * RUNS_PER_FAULT;
     let between = plan.span().max(Duration::from_secs(20)).div_f64(runs.max(1.0)).min(Duration::from_secs(2));
     let begun = Instant::now();
-    let mut told = Instant::now();
+    let (mut told, mut pressed) = (Instant::now(), Instant::now());
     let wanted = plan.total(By::Emulator) + plan.total(By::Model);
     std::thread::scope(|scope| {
         loop {
@@ -120,6 +122,10 @@ fn keep_working(plan: &Plan, seed: u64, work: &Work<'_>, rules: &Rules<'_>, blow
                 if struck >= wanted && blows_are_over() || begun.elapsed() > plan.span() + LONGEST_EXTRA {
                     return;
                 }
+            }
+            if begun.elapsed() > plan.span() && pressed.elapsed() > PRESS {
+                pressed = Instant::now();
+                rules.press();
             }
         }
     });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tests::Stack;
-use tests::client::{list, number, text};
+use tests::client::{Client, list, number, text};
 
 use crate::plan::{By, Kind, Plan};
 
@@ -12,6 +12,8 @@ const PATH: &str = "/__reprise/faults";
 const MODEL_PATH: &str = "/reprise/faults";
 /// Most milliseconds that an answer of the model takes without a fault: a time to be killed in.
 const LATENCY_MS: u32 = 500;
+/// Oftener than this, and no run would live to be judged.
+const HIGHEST_RATE: f64 = 0.3;
 
 /// Rates high enough that faults meet each other in one run, low enough that most runs live.
 fn rules_of(kind: Kind) -> Vec<(&'static str, f64, Value)> {
@@ -40,6 +42,13 @@ fn rules_of(kind: Kind) -> Vec<(&'static str, f64, Value)> {
 #[derive(Debug)]
 pub(crate) struct Rules<'a> {
     stack: &'a Stack,
+    seed: u64,
+    /// What is still to strike.
+    left: BTreeMap<Kind, u32>,
+    /// What earlier rules have done.
+    done: BTreeMap<Kind, u32>,
+    /// How much oftener than at first.
+    pressure: f64,
     /// Which kind the nth rule of each side is of.
     emulator: Vec<Kind>,
     model: Vec<Kind>,
@@ -48,9 +57,41 @@ pub(crate) struct Rules<'a> {
 impl<'a> Rules<'a> {
     /// Puts them in force.
     pub(crate) fn begin(stack: &'a Stack, plan: &Plan, seed: u64) -> Self {
-        let mut rules = Self { stack, emulator: Vec::new(), model: Vec::new() };
+        let (left, none) = (plan.counts.clone(), BTreeMap::new());
+        let mut rules = Self { stack, seed, left, done: none, pressure: 1.0, emulator: Vec::new(), model: Vec::new() };
+        rules.put();
+        rules
+    }
+
+    /// Lets what has not struck yet strike oftener, so that rare kinds do not hold up the end.
+    pub(crate) fn press(&mut self) {
+        let struck = self.read("DELETE");
+        for (kind, count) in struck {
+            *self.done.entry(kind).or_default() += count;
+            if let Some(left) = self.left.get_mut(&kind) {
+                *left = left.saturating_sub(count);
+            }
+        }
+        self.pressure *= 2.0;
+        self.seed = self.seed.wrapping_add(1);
+        self.put();
+    }
+
+    /// What was done so far, by kind.
+    pub(crate) fn counts(&self) -> BTreeMap<Kind, u32> {
+        self.in_all(self.read("GET"))
+    }
+
+    /// Ends them; what was done in all.
+    pub(crate) fn end(&self) -> BTreeMap<Kind, u32> {
+        self.in_all(self.read("DELETE"))
+    }
+
+    fn put(&mut self) {
         let (mut of_emulator, mut of_model) = (Vec::new(), Vec::new());
-        for (kind, count) in &plan.counts {
+        self.emulator.clear();
+        self.model.clear();
+        for (kind, count) in &self.left {
             let split = rules_of(*kind);
             let shares = u32::try_from(split.len()).unwrap_or(1);
             for (place, (word, rate, more)) in split.into_iter().enumerate() {
@@ -58,29 +99,26 @@ impl<'a> Rules<'a> {
                 let budget = count / shares + if place == 0 { count % shares } else { 0 };
                 let mut rule = more;
                 rule["kind"] = json!(word);
-                rule["rate"] = json!(rate);
+                rule["rate"] = json!((rate * self.pressure).min(HIGHEST_RATE));
                 rule["budget"] = json!(budget);
                 match kind.by() {
-                    By::Emulator => (rules.emulator.push(*kind), of_emulator.push(rule)).0,
-                    By::Model => (rules.model.push(*kind), of_model.push(rule)).0,
+                    By::Emulator => (self.emulator.push(*kind), of_emulator.push(rule)).0,
+                    By::Model => (self.model.push(*kind), of_model.push(rule)).0,
                     By::Signal => {}
                 }
             }
         }
-        let seed = seed % (1 << 32);
-        put(&stack.emulator, PATH, &json!({"seed": seed, "rules": of_emulator}));
-        put(&stack.model, MODEL_PATH, &json!({"seed": seed, "latency_ms": LATENCY_MS, "rules": of_model}));
-        rules
+        let seed = self.seed % (1 << 32);
+        put(&self.stack.emulator, PATH, &json!({"seed": seed, "rules": of_emulator}));
+        put(&self.stack.model, MODEL_PATH, &json!({"seed": seed, "latency_ms": LATENCY_MS, "rules": of_model}));
     }
 
-    /// What was done so far, by kind.
-    pub(crate) fn counts(&self) -> BTreeMap<Kind, u32> {
-        self.read("GET")
-    }
-
-    /// Ends them; what was done in all.
-    pub(crate) fn end(&self) -> BTreeMap<Kind, u32> {
-        self.read("DELETE")
+    fn in_all(&self, now: BTreeMap<Kind, u32>) -> BTreeMap<Kind, u32> {
+        let mut all = self.done.clone();
+        for (kind, count) in now {
+            *all.entry(kind).or_default() += count;
+        }
+        all
     }
 
     fn read(&self, method: &str) -> BTreeMap<Kind, u32> {
@@ -95,7 +133,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-fn put(client: &tests::client::Client, path: &str, body: &Value) {
+fn put(client: &Client, path: &str, body: &Value) {
     let answer = client.send("PUT", path, &[("content-type", "application/json")], body.to_string().into_bytes());
     assert_eq!(answer.status, 200, "{}", text(&answer.json(), "error"));
 }

@@ -8,8 +8,8 @@ use crate::facts::Facts;
 use crate::judge::{Promise, Verdict};
 use crate::plan::{Kind, Plan};
 
-/// Most broken promises that are told one by one.
-const SHOWN: usize = 40;
+/// How often one promise's breaking is told in full.
+const SHOWN: usize = 8;
 
 /// What the harness did, for the head of the table.
 #[derive(Debug)]
@@ -55,11 +55,14 @@ pub(crate) fn report(done: &Done, plan: &Plan, facts: &Facts, verdict: &Verdict)
     }
     let (failing, calming) = (done.failing.as_secs(), done.calming.as_secs());
     let _infallible = writeln!(text, "\nSeed {}; things failed for {failing} s, and all was quiet {calming} s after that.", done.seed);
-    for violation in verdict.violations.iter().take(SHOWN) {
-        let _infallible = writeln!(text, "- {}: `{}` {}", violation.promise.broken(), violation.subject, violation.detail);
-    }
-    if verdict.violations.len() > SHOWN {
-        let _infallible = writeln!(text, "- … and {} more", verdict.violations.len() - SHOWN);
+    for promise in Promise::ALL {
+        let broken: Vec<_> = verdict.violations.iter().filter(|violation| violation.promise == promise).collect();
+        for violation in broken.iter().take(SHOWN) {
+            let _infallible = writeln!(text, "- {}: `{}` {}", promise.broken(), violation.subject, violation.detail);
+        }
+        if broken.len() > SHOWN {
+            let _infallible = writeln!(text, "- {}: … and {} more", promise.broken(), broken.len() - SHOWN);
+        }
     }
     text
 }

@@ -32,7 +32,7 @@ pub(crate) struct Request {
     pub(crate) accepted_at: Option<i64>,
     /// Each answer: status, and the run if it named one.
     pub(crate) answers: Vec<(u16, Option<String>)>,
-    /// The last answer's text if it was no success.
+    /// The code of the last answer that was no success, or what came instead of one.
     pub(crate) refusal: String,
 }
 
@@ -175,7 +175,7 @@ impl<'a> Work<'a> {
             if is_accepted {
                 break;
             }
-            request.refusal = said.to_string();
+            request.refusal = said["code"].as_str().map_or_else(|| said.to_string(), str::to_owned);
             // Any other 4xx will not change; a conflict may be the first request that is still at work.
             let is_final = (400..500).contains(&status) && ![408, 409, 429].contains(&status);
             if is_final || said["code"] == "conversation_busy" {
