@@ -1,7 +1,6 @@
 //! Why a model call was made again.
 
 use crate::facts::{Facts, ModelCall};
-use crate::plan::Kind;
 
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,8 +59,8 @@ pub(crate) fn cause(facts: &Facts, call: &ModelCall, next: &ModelCall) -> Cause 
     let write_failed =
         || facts.writes.failed.get(&call.run).is_some_and(|times| times.iter().any(|at| (call.ended_at..=next.at).contains(at)));
     match hurt {
-        Some(Kind::KillConsumer | Kind::KillApi) => Cause::Killed,
-        Some(_) => Cause::Stopped,
+        Some(kind) if kind.stops() => Cause::Stopped,
+        Some(_) => Cause::Killed,
         None if !call.delivered => Cause::HungUp,
         None if write_failed() => Cause::NotWritten,
         None => Cause::Unknown,

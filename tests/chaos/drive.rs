@@ -30,10 +30,13 @@ const LOOK: Duration = Duration::from_millis(700);
 const LONGEST_EXTRA: Duration = Duration::from_secs(240);
 /// After the last planned blow, the rates are doubled so often.
 const PRESS: Duration = Duration::from_secs(12);
+/// Between two ticks of the sweeper that are begun beside its schedule, each of which lasts a minute.
+const BETWEEN_TICKS: Duration = Duration::from_secs(40);
 /// Longest that is waited for a worker to strike.
 const FIND: Duration = Duration::from_secs(20);
-/// When nothing fails any more, all must be quiet by then: a lease, a tick of the sweeper, a few back-offs.
-const CALM: Duration = Duration::from_secs(180);
+/// When nothing fails any more, all must be quiet by then: a lease, a tick of the sweeper, a few back-offs, and the two minutes after
+/// which the sweeper sends a run for the second time.
+const CALM: Duration = Duration::from_secs(240);
 /// Queue, records and API agree about the dead within a minute.
 const AGREE: Duration = Duration::from_secs(75);
 
@@ -57,6 +60,16 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
             while !is_over.load(Ordering::Relaxed) {
                 watch.read();
                 look_at_open(stack, &work);
+                pause(LOOK);
+            }
+        });
+        scope.spawn(|| {
+            let mut ticked: Option<Instant> = None;
+            while !is_over.load(Ordering::Relaxed) {
+                if ticked.is_none_or(|at| at.elapsed() > BETWEEN_TICKS) {
+                    ticked = Some(Instant::now());
+                    workers::tick(stack);
+                }
                 pause(LOOK);
             }
         });
@@ -136,7 +149,7 @@ fn strike(stack: &Stack, plan: &Plan, order: &Order, work: &Work<'_>, stopped: &
     std::thread::scope(|scope| {
         for blow in &plan.blows {
             pause(blow.after);
-            let function = if matches!(blow.kind, Kind::KillApi | Kind::PauseApi) { "agent-api" } else { "queue-consumer" };
+            let function = blow.kind.function();
             let Some(worker) = found(|| chosen(stack, function, blow, work, stopped)) else {
                 say(&format!("no {function} to strike for {} s", FIND.as_secs()));
                 continue;
@@ -147,7 +160,7 @@ fn strike(stack: &Stack, plan: &Plan, order: &Order, work: &Work<'_>, stopped: &
                 hurts.lock().unwrap_or_else(PoisonError::into_inner).push(hurt);
             };
             let process = worker.process;
-            if matches!(blow.kind, Kind::KillConsumer | Kind::KillApi) {
+            if !blow.kind.stops() {
                 if workers::signal(process, "KILL") {
                     note(at);
                 }
@@ -177,7 +190,7 @@ fn found<T>(look: impl Fn() -> Option<T>) -> Option<T> {
 /// The worker to strike: one that holds a lease, if one does. One stopped worker per function at a time.
 fn chosen(stack: &Stack, function: &str, blow: &Blow, work: &Work<'_>, stopped: &Stopped) -> Option<workers::Worker> {
     let all = workers::of_function(stack, function);
-    if matches!(blow.kind, Kind::PauseConsumer | Kind::PauseApi) && all.iter().any(|worker| stopped.holds(worker.process)) {
+    if blow.kind.stops() && all.iter().any(|worker| stopped.holds(worker.process)) {
         return None;
     }
     let busy = workers::busy(stack, &work.open());

@@ -10,6 +10,7 @@ use fastrand::Rng;
 pub(crate) enum Kind {
     KillConsumer,
     KillApi,
+    KillSweeper,
     PauseConsumer,
     PauseApi,
     Throttle,
@@ -40,12 +41,13 @@ pub(crate) enum By {
 }
 
 /// Name in the table, share of a hundred faults, who does it.
-const KINDS: [(Kind, &str, u32, By); 18] = [
+const KINDS: [(Kind, &str, u32, By); 19] = [
     (Kind::KillConsumer, "queue-consumer killed (-9)", 6, By::Signal),
     (Kind::KillApi, "agent-api killed (-9)", 3, By::Signal),
+    (Kind::KillSweeper, "sweeper killed (-9)", 1, By::Signal),
     (Kind::PauseConsumer, "queue-consumer stopped beyond its lease", 2, By::Signal),
     (Kind::PauseApi, "agent-api stopped beyond its lease", 1, By::Signal),
-    (Kind::Throttle, "DynamoDB throttled", 12, By::Emulator),
+    (Kind::Throttle, "DynamoDB throttled", 11, By::Emulator),
     (Kind::Error, "DynamoDB 500, not done", 10, By::Emulator),
     (Kind::LostReply, "DynamoDB done, reply lost", 10, By::Emulator),
     (Kind::Delay, "DynamoDB slow", 4, By::Emulator),
@@ -75,6 +77,20 @@ impl Kind {
     /// Who carries it out.
     pub(crate) fn by(self) -> By {
         self.entry().3
+    }
+
+    /// The function whose worker it strikes, if it does.
+    pub(crate) fn function(self) -> &'static str {
+        match self {
+            Self::KillApi | Self::PauseApi => "agent-api",
+            Self::KillSweeper => "sweeper",
+            _ => "queue-consumer",
+        }
+    }
+
+    /// Whether it stops a worker for a while, rather than killing it.
+    pub(crate) fn stops(self) -> bool {
+        matches!(self, Self::PauseConsumer | Self::PauseApi)
     }
 
     /// As the command line knows it, e.g. `lost_reply`.
@@ -181,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_plan_has_as_many_faults_as_asked_for_and_some_of_each_kind() {
-        for total in [18, 60, 1000] {
+        for total in [19, 60, 1000] {
             let plan = Plan::draw(1, total, &all());
             assert_eq!(plan.counts.values().sum::<u32>(), total);
             assert!(plan.counts.values().all(|count| *count > 0), "{:?}", plan.counts);

@@ -34,7 +34,7 @@ fn rules_of(kind: Kind) -> Vec<(&'static str, f64, Value)> {
         Kind::ModelHang => vec![("hang", 0.04, json!({}))],
         Kind::ModelGarbage => vec![("garbage", 0.05, json!({}))],
         Kind::ModelCut => vec![("cut", 0.05, json!({}))],
-        Kind::KillConsumer | Kind::KillApi | Kind::PauseConsumer | Kind::PauseApi => Vec::new(),
+        Kind::KillConsumer | Kind::KillApi | Kind::KillSweeper | Kind::PauseConsumer | Kind::PauseApi => Vec::new(),
     }
 }
 
