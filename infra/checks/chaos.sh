@@ -12,6 +12,7 @@ export PORT="${CHAOS_PORT:-8200}" EMULATOR_PORT="${CHAOS_EMULATOR_PORT:-4766}" M
 unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY 2>/dev/null || true
 lease=10
 logs=.local/stacks/chaos/log
+cases=.local/stacks/chaos/cases
 reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
 
 finish() {
@@ -22,7 +23,7 @@ finish() {
         for function in agent-api queue-consumer dlq-redrive sweeper; do
             reprise stack logs "$function" --name chaos --tail 10000 >"$logs/$function.log" 2>&1 || true
         done
-        echo "the logs of the functions, the emulator and the model are in $logs" >&2
+        echo "the logs of the functions, the emulator and the model are in $logs, the runs with a broken promise in $cases" >&2
     fi
     reprise stack down --name chaos >&2 || [ "$code" -ne 0 ] || code=1
     exit "$code"
@@ -42,6 +43,8 @@ reprise stack up --name chaos --no-ask \
     --parameter LeaseSeconds=$lease --parameter ModelTimeoutSeconds=4 --parameter MaxAttempts=4 --parameter InlineSeconds=3 \
     --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 >&2
 
+rm -rf "$cases"
+mkdir -p "$cases"
 export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT" REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT"
-cargo run --quiet --locked --package tests --bin chaos -- --seed "${SEED:-1}" --faults "${N:-60}" --lease $lease \
+cargo run --quiet --locked --package tests --bin chaos -- --seed "${SEED:-1}" --faults "${N:-60}" --lease $lease --cases "$cases" \
     ${KINDS:+--kinds "$KINDS"} ${REPORT:+--report "$REPORT"}

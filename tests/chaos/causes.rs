@@ -45,12 +45,13 @@ impl Cause {
 
 /// Why `next` was made after `call`, for the same step.
 pub(crate) fn cause(facts: &Facts, call: &ModelCall, next: &ModelCall) -> Cause {
-    match call.fault.as_str() {
-        "limited" => return Cause::Limited,
-        "error" => return Cause::Error,
-        "hang" => return Cause::Hang,
-        "garbage" => return Cause::Garbage,
-        "cut" => return Cause::Cut,
+    match (call.fault.as_str(), call.status) {
+        ("limited", _) | (_, 429) => return Cause::Limited,
+        // Injected, or what the model says to some prompts.
+        ("error", _) | (_, 500) => return Cause::Error,
+        ("hang", _) => return Cause::Hang,
+        ("garbage", _) => return Cause::Garbage,
+        ("cut", _) => return Cause::Cut,
         _ => {}
     }
     let owner = facts.writes.owner(&call.run, call.at);

@@ -17,7 +17,7 @@ use crate::rules::Rules;
 use crate::table::Done;
 use crate::time::{now, pause};
 use crate::watch::Watch;
-use crate::work::{Caller, Work};
+use crate::work::{Caller, DOOMED, Work};
 use crate::workers::{self, Stopped};
 
 /// Runs that may be at work at once: what two cores and one emulator carry.
@@ -91,6 +91,7 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
     dead_letters.push(when_they_agree(stack, "when all was quiet"));
     let dead = collect::dead(stack);
     if !dead.is_empty() {
+        stack.heal(DOOMED);
         say(&format!("{} runs are dead: retried one by one, then all that are left", dead.len()));
         put_back(stack, &dead);
         retries.lock().unwrap_or_else(PoisonError::into_inner).extend(dead.iter().cloned());

@@ -57,6 +57,8 @@ pub(crate) struct ModelCall {
     pub(crate) step: u32,
     /// The fault that was put into it; empty if none.
     pub(crate) fault: String,
+    /// The HTTP status of the answer; 0 if there was none.
+    pub(crate) status: u64,
     /// Whether the whole answer reached the caller's connection.
     pub(crate) delivered: bool,
     /// Roles and texts.

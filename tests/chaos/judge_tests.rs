@@ -64,7 +64,7 @@ fn call(facts: &Facts, run: &str, step: u32, at: i64) -> ModelCall {
     if step > 1 {
         messages.extend([said("assistant", ""), said("tool", "noon")]);
     }
-    ModelCall { at, ended_at: at + 50, run: run.into(), step, fault: String::new(), delivered: true, messages }
+    ModelCall { at, ended_at: at + 50, run: run.into(), step, fault: String::new(), status: 200, delivered: true, messages }
 }
 
 /// The promises that a change breaks, and why calls were made again.
@@ -137,6 +137,7 @@ fn repeated(change: impl FnOnce(&mut Facts, &mut ModelCall)) -> (Vec<Promise>, B
 fn a_call_that_is_repeated_has_a_cause() {
     let because = |cause: Cause| (Vec::new(), BTreeMap::from([(cause, 1)]));
     assert_eq!(repeated(|_, call| call.fault = "cut".into()), because(Cause::Cut));
+    assert_eq!(repeated(|_, call| call.status = 500), because(Cause::Error));
     assert_eq!(repeated(|_, call| call.delivered = false), because(Cause::HungUp));
     let hurt = |kind, until| Hurt { kind, stream: "worker of run_1".into(), at: 996, until };
     assert_eq!(repeated(|facts, _| facts.hurts.push(hurt(Kind::KillConsumer, 996))), because(Cause::Killed));

@@ -4,6 +4,7 @@
 //! Read `plan` (what goes wrong), `work` (what goes on meanwhile), `drive` (the course of events), `judge` (what was promised).
 //! Exits with 1 when a promise was broken.
 
+mod cases;
 mod causes;
 mod collect;
 mod drive;
@@ -28,7 +29,7 @@ use plan::{Kind, Plan};
 use tests::Stack;
 
 /// What is printed when an argument is not understood.
-const USAGE: &str = "chaos --seed 1 --faults 60 --lease 10 [--kinds kill_consumer,lost_reply,…] [--report FILE]";
+const USAGE: &str = "chaos --seed 1 --faults 60 --lease 10 [--kinds kill_consumer,lost_reply,…] [--report FILE] [--cases FOLDER]";
 
 /// What was asked for.
 #[derive(Debug, PartialEq)]
@@ -38,6 +39,7 @@ struct Arguments {
     lease: Duration,
     kinds: Vec<Kind>,
     report: Option<String>,
+    cases: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -62,11 +64,19 @@ fn main() -> ExitCode {
         drive::say(&format!("cannot write {file}: {error}"));
         return ExitCode::from(2);
     }
+    if let Some(folder) = &arguments.cases {
+        match cases::write(&stack, &facts, &verdict, folder) {
+            Ok(runs) if runs.is_empty() => {}
+            Ok(runs) => drive::say(&format!("what is known of {} is in {folder}", runs.join(", "))),
+            Err(error) => drive::say(&format!("cannot write into {folder}: {error}")),
+        }
+    }
     ExitCode::from(u8::from(!verdict.violations.is_empty()))
 }
 
 fn read(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let mut arguments = Arguments { seed: 1, faults: 60, lease: Duration::from_secs(10), kinds: Kind::all().collect(), report: None };
+    let mut arguments =
+        Arguments { seed: 1, faults: 60, lease: Duration::from_secs(10), kinds: Kind::all().collect(), report: None, cases: None };
     while let Some(name) = given.next() {
         let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
         let wrong = || format!("{name} {value} is not understood");
@@ -74,6 +84,7 @@ fn read(mut given: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--seed" => arguments.seed = value.parse().map_err(|_| wrong())?,
             "--faults" => arguments.faults = value.parse().ok().filter(|count| (1..=20_000).contains(count)).ok_or_else(wrong)?,
             "--lease" => arguments.lease = Duration::from_secs(value.parse().map_err(|_| wrong())?),
+            "--cases" => arguments.cases = Some(value),
             "--report" => arguments.report = Some(value),
             "--kinds" => {
                 let kind = |word: &str| Kind::all().find(|kind| kind.word() == word).ok_or_else(|| format!("no kind is named {word}"));

@@ -102,6 +102,7 @@ fn call_of(call: &Value) -> Option<ModelCall> {
         // A call after a useless answer has a mark behind its number.
         step: step.trim_end_matches('\'').parse().ok()?,
         fault: text(call, "fault"),
+        status: number(call, "status"),
         delivered: call["delivered"] == "whole",
         messages: messages.collect(),
     })
@@ -171,7 +172,7 @@ mod tests_of_reading {
 
     #[test]
     fn a_call_is_read_with_its_run_and_step() {
-        let call = json!({"at": 5, "ended_at": 9, "key": format!("{RUN_ID}:3''"), "fault": "cut", "delivered": "part",
+        let call = json!({"at": 5, "ended_at": 9, "key": format!("{RUN_ID}:3''"), "fault": "cut", "status": 200, "delivered": "part",
             "messages": [{"role": "user", "content": "why?"}]});
         let call = call_of(&call).unwrap();
         assert_eq!((call.run.as_str(), call.step, call.delivered), (RUN_ID, 3, false));

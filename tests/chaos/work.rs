@@ -13,6 +13,8 @@ use crate::time::{now, pause};
 
 /// A caller asks again after a failure, with the same key, so often.
 const TRIES: u32 = 12;
+/// Part of a prompt that the provider fails until it is healed.
+pub(crate) const DOOMED: &str = "fails until healed";
 const BETWEEN_TRIES: Duration = Duration::from_millis(700);
 
 /// One request and what came of it.
@@ -38,18 +40,19 @@ pub(crate) struct Request {
 
 impl Request {
     fn new(rng: &mut Rng, waited: bool) -> Self {
-        let prompt = match rng.u32(0..10) {
-            0..4 => fresh("echo word"),
-            4..8 => fresh("echo after 1 clock word"),
-            _ => fresh("echo after 2 clocks word"),
+        let prompt = match rng.u32(0..20) {
+            0..8 => fresh("echo word"),
+            8..15 => fresh("echo after 1 clock word"),
+            15..19 => fresh("echo after 2 clocks word"),
+            // It dies of the provider, whatever else happens to it, and the dead must come back.
+            _ => fresh(&format!("echo that {DOOMED} word")),
         };
         Self { key: fresh("key"), prompt, waited, ..Self::default() }
     }
 
-    /// The runs that a 2xx answer named.
+    /// The runs that a caller was told of: all must be there.
     pub(crate) fn runs(&self) -> BTreeSet<&str> {
-        let named = self.answers.iter().filter(|(status, _)| (200..300).contains(status));
-        named.filter_map(|(_, run)| run.as_deref()).collect()
+        self.answers.iter().filter_map(|(_, run)| run.as_deref()).collect()
     }
 }
 
@@ -165,11 +168,12 @@ impl<'a> Work<'a> {
                 Err(error) => (0, Value::String(error)),
             };
             let run = said["run_id"].as_str().map(str::to_owned);
-            let is_accepted = (200..300).contains(&status);
+            // A run that has died or failed is an answer as well: it was accepted, and the caller knows its name.
+            let is_accepted = (200..300).contains(&status) || said["code"] == "run_failed";
             if let (true, Some(run)) = (is_accepted, &run) {
                 self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone());
                 request.accepted_at = Some(now());
-                conversation = said["conversation_id"].as_str().map(str::to_owned);
+                conversation = said["conversation_id"].as_str().map(str::to_owned).or(request.conversation.clone());
             }
             request.answers.push((status, run));
             if is_accepted {

@@ -54,7 +54,8 @@ function failsSoManyTimes(request) {
 }
 
 function failsUntilHealed(request) {
-  return healed.some((part) => prompt(request).includes(part)) ? answer : failure;
+  if (!healed.some((part) => prompt(request).includes(part))) return failure;
+  return ECHO.test(prompt(request)) ? echo(request) : answer;
 }
 
 /** Asks the clock as often as the prompt wants, then says the prompt. */
@@ -82,11 +83,12 @@ const controls = {
 
 // Any free port: who asks the model asks the witness before it.
 const { llmock, url } = await startFromConfig(config, { port: 0, host: "127.0.0.1" });
+// The last one that is put in front comes first: an echo that fails until it is healed fails.
+llmock.prependFixture({ match: { predicate: (request) => ECHO.test(prompt(request)) }, response: echo });
 llmock.prependFixture({ match: { predicate: (request) => /fails \d+ times/.test(prompt(request)) }, response: failsSoManyTimes });
 llmock.prependFixture({ match: { predicate: (request) => prompt(request).includes("fails until healed") }, response: failsUntilHealed });
 const nothing = { content: "", usage: { prompt_tokens: 20, completion_tokens: 0 } };
 llmock.prependFixture({ match: { userMessage: "empty answer" }, response: nothing });
-llmock.prependFixture({ match: { predicate: (request) => ECHO.test(prompt(request)) }, response: echo });
 llmock.mount("/reprise", controls);
 const witness = await startWitness(Number(values.port), url);
 console.log(`offline model at http://127.0.0.1:${witness.address().port}`);

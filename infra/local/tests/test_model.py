@@ -79,6 +79,8 @@ class Model(unittest.TestCase):
         self.assertEqual([ask(f"fails until healed {name}").status for _ in range(3)], [500] * 3)
         self.assertEqual(http(f"{model()}/reprise/heal", name.encode()).status, 200)
         self.assertEqual(ask(f"fails until healed {name}").status, 200)
+        self.assertEqual(ask(f"echo that fails until healed {name[::-1]}").status, 500)
+        self.assertEqual(self.message(ask(f"echo that fails until healed {name}"))["content"], f"You said: echo that fails until healed {name}")
 
     def test_an_echo_says_its_own_prompt_after_as_many_clocks_as_it_wants(self) -> None:
         name = uuid.uuid4().hex
