@@ -1,6 +1,6 @@
 //! A worker dies without a word in the middle of a run.
 
-use tests::client::{number, text};
+use tests::client::{list, number, text};
 use tests::processes::signal;
 use tests::runs::LONG;
 use tests::{Stack, fresh, wait_for};
@@ -18,7 +18,10 @@ fn a_killed_worker_costs_time_and_nothing_else() {
     signal(worker, "KILL");
 
     let done = stack.wait_until(&run, "completed");
-    assert_eq!((number(&done, "steps"), number(&done, "attempts")), (3, 2), "{done}");
+    // The last step was progress: it is the first attempt of what would come next. That a worker was lost stays on record.
+    assert_eq!((number(&done, "steps"), number(&done, "attempts")), (3, 1), "{done}");
+    let lost: Vec<_> = list(&done, "failures").iter().map(|failure| text(failure, "code")).collect();
+    assert_eq!(lost, ["worker_lost"], "{done}");
     assert!(text(&done, "response").contains("six seconds"), "{done}");
     // What was finished was not done again: the same steps, and one call of the provider for the first.
     assert_eq!(stack.steps(&run)[..2], before);

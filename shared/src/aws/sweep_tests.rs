@@ -66,7 +66,7 @@ async fn the_index_is_read_earliest_first_and_goes_on_behind_an_entry() {
                 && q.exclusive_start_key().is_none()
         })
         .then_output(move || QueryOutput::builder().items(item.clone()).build());
-    assert_eq!(table!(first).due(5, None, 50).await.unwrap(), std::slice::from_ref(&known));
+    assert_eq!(table!(first).due(5, None, 50).await.unwrap(), [known]);
 
     let behind = projected(&asked);
     let next = mock!(aws_sdk_dynamodb::Client::query)
