@@ -12,3 +12,4 @@ mod probes;
 mod provider_errors;
 mod refusals;
 mod sweeping;
+mod table;

@@ -14,5 +14,5 @@ mod stack;
 mod table;
 mod wait;
 
-pub use stack::{Alone, Beside, Stack};
+pub use stack::{Alone, Beside, Stack, address};
 pub use wait::{fresh, wait_for};

@@ -71,8 +71,13 @@ impl Stack {
     }
 }
 
+/// Where a part of the stack is.
+///
+/// # Panics
+/// When the variable is not set.
 #[expect(clippy::disallowed_methods, reason = "where the stack is comes from whoever started it")]
-fn address(variable: &str) -> String {
+#[must_use]
+pub fn address(variable: &str) -> String {
     std::env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: `make test` starts a stack and sets it (infra/checks/e2e.sh)"))
 }

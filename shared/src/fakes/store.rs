@@ -260,11 +260,13 @@ impl Tables {
         }
     }
 
-    fn answer_in(&self, turn: &Turn) -> Option<String> {
-        let step = self.steps.get(&turn.run_id)?.iter().find(|step| Some(step.index) == turn.response_step)?;
-        match &step.body {
-            StepBody::Model(model) => model.message.content.clone(),
-            StepBody::Tool(_) => None,
+    /// What a turn was answered, wherever that stands.
+    fn answer(&self, turn: &Turn) -> Result<Option<String>, JournalError> {
+        let (None, Some(index)) = (&turn.response, turn.response_step) else { return Ok(turn.response.clone()) };
+        let step = self.steps.get(&turn.run_id).and_then(|steps| steps.iter().find(|step| step.index == index));
+        match step.map(|step| &step.body) {
+            Some(StepBody::Model(model)) => model.message.content.clone().map(Some).ok_or(JournalError::NotFound),
+            Some(StepBody::Tool(_)) | None => Err(JournalError::NotFound),
         }
     }
 }
@@ -300,7 +302,11 @@ impl Journal for MemoryStore {
         // The real one's update writes these and no others.
         let Some(old) = tables.runs.get_mut(&task.run) else { return Ok(Claim::Refused(Refusal::Missing)) };
         let (abandoned, failures, first_failed_at) = (old.abandoned, old.failures.clone(), old.first_failed_at);
-        *old = Run { abandoned, failures, first_failed_at, ..taken.clone() };
+        // It counts each claim, also one that the transport repeats; the next whole write of the worker puts that right.
+        let attempts = old.attempts + 1;
+        let mut transitions = old.transitions.clone();
+        transitions.push(lease.transition());
+        *old = Run { abandoned, failures, first_failed_at, attempts, transitions, ..taken.clone() };
         Ok(Claim::Taken(Box::new(taken)))
     }
 
@@ -344,12 +350,11 @@ impl Journal for MemoryStore {
         self.check()?;
         let tables = locked(&self.tables);
         let turns = tables.turns.iter().filter(|((conversation, id), _)| *conversation == run.conversation && *id < run.id);
-        Ok(turns
-            .flat_map(|(_, turn)| {
-                let response = turn.response.clone().or_else(|| tables.answer_in(turn));
-                Turn { response, ..turn.clone() }.into_history()
-            })
-            .collect())
+        let mut messages = Vec::new();
+        for (_, turn) in turns {
+            messages.extend(Turn { response: tables.answer(turn)?, ..turn.clone() }.into_history());
+        }
+        Ok(messages)
     }
 
     async fn conversation(&self, tenant: &TenantId, id: ConversationId) -> Result<Option<Conversation>, JournalError> {
@@ -390,7 +395,9 @@ impl Records for MemoryStore {
 
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError> {
         self.check()?;
-        Ok(ids.iter().filter_map(|id| self.get(*id)).filter(|run| run.tenant == *tenant).collect())
+        let mut runs: Vec<Run> = ids.iter().filter_map(|id| self.get(*id)).filter(|run| run.tenant == *tenant).collect();
+        runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.id));
+        Ok(runs)
     }
 
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError> {
