@@ -186,10 +186,13 @@ impl Intake {
         };
         let conversation = request.conversation.unwrap_or_else(|| ConversationId::new(now));
         let patience = self.engine.limits.lease;
-        let mut run = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
-        let mut found = None;
+        let asked = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
+        let (mut id, mut found) = (asked.id, None);
         for _ in 0..TRIES {
+            // Anew: what a refused try had made of it does not count.
+            let mut run = Run { id, ..asked.clone() };
             let plan = self.plan(&mut run, request, found.take(), principal).await?;
+            id = run.id;
             if run.state == RunState::Queued && at_once {
                 self.take(&mut run);
             }
