@@ -153,7 +153,7 @@ impl Consumer {
                 return Outcome::After(AT_ONCE);
             }
         };
-        let delivery = self.engine.delivery(name, place, receive_count(message));
+        let delivery = Delivery { sent_at: sent_at(message), ..self.engine.delivery(name, place, receive_count(message)) };
         let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };
         let advanced = AssertUnwindSafe(self.engine.take_up(&task, &delivery, window, &hold)).catch_unwind().await;
         let advanced = match advanced {
@@ -221,6 +221,11 @@ enum Outcome {
 /// Deliveries so far. A message without a count is taken as new.
 fn receive_count(message: &SqsMessage) -> u32 {
     message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// When the queue got it: a message that is moved back from the dead-letter queue counts as sent then.
+fn sent_at(message: &SqsMessage) -> Option<Timestamp> {
+    Timestamp::from_millisecond(message.attributes.get("SentTimestamp")?.parse().ok()?).ok()
 }
 
 struct MessageHold<'a> {

@@ -52,6 +52,11 @@ impl Expression {
         self.compare(name, "=", value)
     }
 
+    /// The attribute has another value.
+    pub(super) fn if_is_not(self, name: &'static str, value: AttributeValue) -> Self {
+        self.compare(name, "<>", value)
+    }
+
     /// The attribute has this value, or is absent where that is none.
     pub(super) fn if_as(self, name: &'static str, value: Option<AttributeValue>) -> Self {
         match value {

@@ -29,10 +29,10 @@ fn claimed(task: &Task, lease: &Lease) -> Result<Expression, JournalError> {
     let running = || s(RunState::Running.as_str());
     let partition = index_partition(&task.tenant, Some(RunState::Running), task.run.shard(SHARDS));
     let transition = serde_dynamo::to_attribute_value(lease.transition()).map_err(unavailable)?;
-    let lapsed = |e: Expression| e.if_at_most("lease_until_ms", n(lease.now.as_millisecond())).if_is("lease_owner", s(&lease.owner));
+    let lapsed = |e: Expression| e.if_at_most("lease_until_ms", n(lease.now.as_millisecond())).if_is_not("lease_owner", s(&lease.owner));
     Ok(Expression::default()
         .if_is("epoch", n(task.epoch))
-        .any(|e| e.if_is("state", s(RunState::Queued.as_str())).all(|e| e.if_is("state", running()).any(lapsed)))
+        .any(|e| e.if_is("state", s(RunState::Queued.as_str())).all(|e| lapsed(e.if_is("state", running()))))
         .set("state", running())
         .count("lease_no")
         .count("attempts")
@@ -87,6 +87,9 @@ impl Journal for Table {
             Err(error) => return Err(unavailable(error)),
         };
         let Some(run) = stored.map(run_of).transpose()? else { return Ok(Claim::Refused(Refusal::Missing)) };
+        if let Some(taken) = lease.taken_before(&run, task) {
+            return Ok(Claim::Taken(Box::new(taken)));
+        }
         // The condition says the same as the rule; should they ever differ, the message comes back.
         Ok(Claim::Refused(Refusal::of(&run, task, lease).unwrap_or(Refusal::Leased { until: lease.now })))
     }

@@ -34,7 +34,7 @@ impl Letters for DeadLetters {
         let receive = receive.visibility_timeout(seconds(hidden, LONGEST_VISIBILITY));
         let messages = receive.send().await.map_err(unavailable)?.messages.unwrap_or_default();
         let letter = |message: aws_sdk_sqs::types::Message| {
-            Some(Letter { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
+            Some(Letter { id: message.message_id?, body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
         };
         Ok(messages.into_iter().filter_map(letter).collect())
     }

@@ -148,14 +148,16 @@ async fn an_empty_queue_costs_the_janitor_one_call_and_a_move_keeps_it_away() {
 async fn letters_are_hidden_for_as_long_as_told() {
     let rule = mock!(aws_sdk_sqs::Client::receive_message)
         .match_requests(|receive| receive.visibility_timeout() == Some(5) && receive.max_number_of_messages() == Some(10))
-        .then_output(|| ReceiveMessageOutput::builder().messages(Message::builder().body("b").receipt_handle("r").build()).build());
+        .then_output(|| {
+            ReceiveMessageOutput::builder().messages(Message::builder().message_id("m").body("b").receipt_handle("r").build()).build()
+        });
     let taken = dead_letters!(rule).take(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(taken, [Letter { body: "b".into(), receipt: "r".into() }]);
+    assert_eq!(taken, [Letter { id: "m".into(), body: "b".into(), receipt: "r".into() }]);
 }
 
 #[tokio::test]
 async fn letters_are_deleted_and_given_back_ten_at_a_time() {
-    let letters: Vec<_> = (0..25).map(|n| Letter { body: String::new(), receipt: n.to_string() }).collect();
+    let letters: Vec<_> = (0..25).map(|n| Letter { id: n.to_string(), body: String::new(), receipt: n.to_string() }).collect();
     let delete = mock!(aws_sdk_sqs::Client::delete_message_batch)
         .match_requests(|batch| batch.entries().len() <= 10)
         .then_output(|| DeleteMessageBatchOutput::builder().set_successful(Some(vec![])).set_failed(Some(vec![])).build().unwrap());

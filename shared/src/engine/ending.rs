@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::calls::jittered;
 use super::ports::{Guard, JournalError};
 use super::{Advance, Carrier, Engine, Limits, Stop};
@@ -102,7 +104,7 @@ impl Engine {
     ) -> Result<Advance, JournalError> {
         let (max, code) = (self.limits.max_attempts, failure.code.clone());
         match carrier {
-            Carrier::Message { .. } if run.attempts >= max => return self.die(run, failure).await,
+            Carrier::Message { sent_at, .. } if run.attempts >= max => return self.die(run, failure, sent_at).await,
             // A dead run has a message on the dead-letter queue; a request has none that could go there. So one attempt is left.
             Carrier::Request => run.attempts = run.attempts.min(max.saturating_sub(1)),
             Carrier::Message { .. } => {}
@@ -111,7 +113,7 @@ impl Engine {
         run.note(failure);
         match carrier {
             // Its attempts are not used up, but after its last delivery the message would be taken for dead.
-            Carrier::Message { deliveries } if !made_progress && deliveries < max => self.come_back(&run, &code, pause).await,
+            Carrier::Message { deliveries, .. } if !made_progress && deliveries < max => self.come_back(&run, &code, pause).await,
             Carrier::Message { .. } | Carrier::Request => self.hand_over(&run, &code, pause).await,
         }
     }
@@ -186,7 +188,7 @@ impl Engine {
     /// message then is the dead letter.
     async fn uncertain(&self, mut run: Run, failure: Failure, carrier: Carrier) -> Result<Advance, JournalError> {
         match carrier {
-            Carrier::Message { .. } => self.die(run, failure).await,
+            Carrier::Message { sent_at, .. } => self.die(run, failure, sent_at).await,
             Carrier::Request => {
                 run.abandoned = true;
                 self.hand_over(&run, &failure.code, Duration::ZERO).await
@@ -194,11 +196,13 @@ impl Engine {
         }
     }
 
-    async fn die(&self, mut run: Run, failure: Failure) -> Result<Advance, JournalError> {
+    async fn die(&self, mut run: Run, failure: Failure, sent_at: Option<Timestamp>) -> Result<Advance, JournalError> {
         tracing::error!(run.id = %run.id, code = %failure.code, attempts = run.attempts, "run is dead");
         let code = failure.code.clone();
         run.note(failure);
-        let ended = self.after(&run, Command::Die, &code, Duration::ZERO)?;
+        let mut ended = self.after(&run, Command::Die, &code, Duration::ZERO)?;
+        // Not before its message was sent, should this clock be behind the queue's: messages that were sent later wake it.
+        ended.ended_at = ended.ended_at.max(sent_at);
         let done = self.put(&run, &ended, &code).await?;
         self.send_ready(done.next).await;
         Ok(Advance::Dead)

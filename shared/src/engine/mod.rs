@@ -68,6 +68,8 @@ pub enum Carrier {
     Message {
         /// Deliveries so far, this one included.
         deliveries: u32,
+        /// See [`Delivery::sent_at`].
+        sent_at: Option<Timestamp>,
     },
     /// A request whose caller waits: there is no message that could come back.
     Request,
@@ -82,6 +84,14 @@ pub struct Delivery {
     pub message: String,
     /// Deliveries of the message so far, this one included.
     pub deliveries: u32,
+    /// When the queue got the message, by its own clock, if it says so.
+    pub sent_at: Option<Timestamp>,
+}
+
+impl Delivery {
+    const fn carrier(&self) -> Carrier {
+        Carrier::Message { deliveries: self.deliveries, sent_at: self.sent_at }
+    }
 }
 
 /// Extends what makes the run come back if this worker dies. Idempotent; failures are logged, not fatal: the lease is the truth.
@@ -158,7 +168,8 @@ impl Engine {
     /// The delivery of the message with that id; `place` tells it from its duplicate in the same batch.
     #[must_use]
     pub fn delivery(&self, message: &str, place: usize, deliveries: u32) -> Delivery {
-        Delivery { owner: format!("{}/{message}/{deliveries}.{place}", self.worker), message: message.to_owned(), deliveries }
+        let owner = format!("{}/{message}/{deliveries}.{place}", self.worker);
+        Delivery { owner, message: message.to_owned(), deliveries, sent_at: None }
     }
 
     /// This worker as the cause of a transition.
@@ -200,7 +211,7 @@ impl Engine {
             other => other?,
         };
         let input = self.journal.input(&run).await?;
-        self.advance(run, &input, Carrier::Message { deliveries: delivery.deliveries }, window, hold).await
+        self.advance(run, &input, delivery.carrier(), window, hold).await
     }
 
     /// A claim does not say when somebody has to look, because that was set when the run was queued and is mostly before the end of
@@ -302,7 +313,7 @@ impl Engine {
                     Err(stop) => stop,
                 };
                 let steps = run.steps;
-                self.settle(run, stop, Carrier::Message { deliveries: delivery.deliveries }, steps).await
+                self.settle(run, stop, delivery.carrier(), steps).await
             }
         }
     }
@@ -403,7 +414,8 @@ impl Engine {
 
     fn lease(&self, delivery: &Delivery) -> Lease {
         let now = self.clock.now();
-        Lease { owner: delivery.owner.clone(), now, until: after(now, self.limits.lease), message: delivery.message.clone() }
+        let until = after(now, self.limits.lease);
+        Lease { owner: delivery.owner.clone(), now, until, message: delivery.message.clone(), sent_at: delivery.sent_at }
     }
 
     fn failure(&self, run: &Run, code: FailureCode, message: impl Into<String>) -> Failure {

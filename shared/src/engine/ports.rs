@@ -44,6 +44,8 @@ pub struct Lease {
     pub until: Timestamp,
     /// The queue's name for the message. A message that is moved or sent again has a new one.
     pub message: String,
+    /// When the queue got the message, by its own clock; a message that is moved back is sent then.
+    pub sent_at: Option<Timestamp>,
 }
 
 /// What came of a claim.
@@ -85,12 +87,11 @@ impl Refusal {
         if run.epoch != task.epoch {
             return Some(Self::Stale { current: run.epoch, state: run.state });
         }
-        let is_mine = run.lease_owner.as_deref() == Some(lease.owner.as_str());
         match run.state {
             RunState::Queued => None,
-            RunState::Running if is_mine || !run.is_leased(lease.now) => None,
+            RunState::Running if !run.is_leased(lease.now) => None,
             RunState::Running => Some(Self::Leased { until: run.lease_end() }),
-            RunState::Dead if run.message.as_deref() != Some(lease.message.as_str()) => Some(Self::Redriven(Box::new(run.clone()))),
+            RunState::Dead if lease.is_of_another_message(run) => Some(Self::Redriven(Box::new(run.clone()))),
             RunState::Dead | RunState::Waiting | RunState::Completed | RunState::Failed | RunState::Cancelled => {
                 Some(Self::NotNow(run.state))
             }
@@ -99,25 +100,38 @@ impl Refusal {
 }
 
 impl Lease {
-    /// The record as the claim leaves it. [`Refusal::of`] has said that it may be taken.
+    /// Whether the message is not one of those that a dead run died of: another name, and sent after its death. A message that the
+    /// transport sent twice has two names.
+    fn is_of_another_message(&self, dead: &Run) -> bool {
+        let is_newer = self.sent_at.is_none_or(|sent_at| dead.ended_at.is_none_or(|ended_at| sent_at > ended_at));
+        is_newer && dead.message.as_deref() != Some(self.message.as_str())
+    }
+
+    /// The record, if this very claim has taken it before: the transport repeats what had an effect, and the second time finds itself.
+    /// Nothing is written then, or a repetition that is late would take the lease from the worker that made the claim.
+    #[must_use]
+    pub fn taken_before(&self, run: &Run, task: &Task) -> Option<Run> {
+        let is_mine = run.state == RunState::Running && run.lease_owner.as_deref() == Some(self.owner.as_str());
+        (is_mine && run.epoch == task.epoch).then(|| {
+            let mut run = run.clone();
+            // What the lost answer would have said: whether another worker had it before.
+            let before = run.transitions.iter().rev().nth(1);
+            run.abandoned |= before.is_some_and(|transition| transition.to == RunState::Running);
+            run
+        })
+    }
+
+    /// The record as the claim leaves it. [`Refusal::of`] has said that it may be taken, and [`Self::taken_before`] that it was not.
     #[must_use]
     pub fn take(&self, mut run: Run) -> Run {
-        // A claim that the transport repeats finds itself: it is one claim, and must not forget who was before.
-        let is_repeated = run.state == RunState::Running && run.lease_owner.as_ref() == Some(&self.owner);
-        let before = run.transitions.iter().rev().find(|transition| transition.by != self.owner).map(|transition| transition.to);
-        let has_vanished = if is_repeated { before == Some(RunState::Running) } else { run.state == RunState::Running };
-        if has_vanished && !is_repeated {
+        if run.state == RunState::Running {
             let message = "the worker that had the run vanished, or was cut off, in the middle of a step";
             run.note(Failure::new(FailureCode::WorkerLost, message, self.now, run.attempts));
+            run.abandoned = true;
         }
-        run.abandoned |= has_vanished;
         run.state = RunState::Running;
         run.lease_to(self.owner.clone(), self.until, Some(self.message.clone()));
-        if is_repeated {
-            run.attempts -= 1;
-        } else {
-            run.transitions.push(self.transition());
-        }
+        run.transitions.push(self.transition());
         run.updated_at = self.now;
         run
     }

@@ -54,7 +54,7 @@ impl World {
     /// Another worker's lease on the run, taken with the message `m`.
     async fn claim(&self, owner: &str) -> Claim {
         let now = self.clock.now();
-        let lease = Lease { owner: owner.into(), now, until: after(now, self.engine.limits.lease), message: "m".into() };
+        let lease = Lease { owner: owner.into(), now, until: after(now, self.engine.limits.lease), message: "m".into(), sent_at: None };
         self.store.claim(&self.stored().task(), &lease).await.unwrap()
     }
 
@@ -173,9 +173,36 @@ async fn a_late_worker_can_write_nothing() {
     let second = w.claimed("b").await;
     assert!(second.abandoned);
     assert_eq!(second.failures.last().unwrap().code, "worker_lost");
-    assert!(matches!(w.engine.settle(first, Stop::Deadline, Carrier::Message { deliveries: 1 }, 0).await, Ok(Advance::Lost)));
+    assert!(matches!(
+        w.engine.settle(first, Stop::Deadline, Carrier::Message { deliveries: 1, sent_at: None }, 0).await,
+        Ok(Advance::Lost)
+    ));
     assert!(matches!(w.store.renew(&w.run, w.clock.now()).await, Err(JournalError::Lost)));
     assert_eq!(w.engine.settle(second, Stop::Deadline, Carrier::Request, 0).await.unwrap(), Advance::HandedOver);
+}
+
+#[tokio::test]
+async fn a_message_that_the_transport_sent_twice_does_not_wake_the_dead_run_and_one_that_was_sent_after_its_death_does() {
+    let w = world(std::iter::repeat_with(outage).take(9)).await;
+    for deliveries in 1..=3 {
+        w.take_up(deliveries).await;
+    }
+    let died = w.stored().ended_at.unwrap();
+    for (sent_at, expected) in [(died, Advance::Dead), (after(died, Duration::from_millis(1)), Advance::HandedOver)] {
+        let twin = Delivery { sent_at: Some(sent_at), ..w.engine.delivery("twin", 0, 1) };
+        assert_eq!(w.engine.take_up(&w.run.task(), &twin, w.window(), &w.hold).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_run_does_not_die_before_its_message_was_sent_however_far_the_clock_is_behind() {
+    let w = world(std::iter::repeat_with(outage).take(9)).await;
+    let sent_at = after(w.clock.now(), Duration::from_secs(300));
+    for deliveries in 1..=3 {
+        let delivery = Delivery { sent_at: Some(sent_at), ..w.engine.delivery("m", 0, deliveries) };
+        w.engine.take_up(&w.run.task(), &delivery, w.window(), &w.hold).await.unwrap();
+    }
+    assert_eq!((w.stored().state, w.stored().ended_at), (RunState::Dead, Some(sent_at)));
 }
 
 #[tokio::test]
@@ -183,7 +210,7 @@ async fn a_claim_that_the_transport_repeats_is_one_claim() {
     let w = world([]).await;
     w.claimed("a").await;
     let again = w.claimed("a").await;
-    assert_eq!((again.abandoned, again.attempts, again.transitions.len(), again.lease_no), (false, 1, 2, 2));
+    assert_eq!((again.abandoned, again.attempts, again.transitions.len(), again.lease_no), (false, 1, 2, 1));
     w.clock.advance(Duration::from_secs(61));
     w.claimed("b").await;
     assert!(w.claimed("b").await.abandoned, "and it does not forget who was before");

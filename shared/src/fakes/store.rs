@@ -81,6 +81,11 @@ impl MemoryStore {
         locked(&self.tables).clone()
     }
 
+    /// Looks at everything as it is.
+    pub fn with_tables<T>(&self, look: impl FnOnce(&Tables) -> T) -> T {
+        look(&locked(&self.tables))
+    }
+
     /// Runs stored so far.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -295,6 +300,9 @@ impl Journal for MemoryStore {
         let Some(run) = tables.runs.get(&task.run).filter(|run| run.tenant == task.tenant).cloned() else {
             return Ok(Claim::Refused(Refusal::Missing));
         };
+        if let Some(taken) = lease.taken_before(&run, task) {
+            return Ok(Claim::Taken(Box::new(taken)));
+        }
         if let Some(refusal) = Refusal::of(&run, task, lease) {
             return Ok(Claim::Refused(refusal));
         }

@@ -319,7 +319,7 @@ async fn whoever_loses_the_race_does_nothing() {
     w.clock.advance(s(90));
     // The message comes back and is claimed between the sweeper's read and its write.
     let (read, now) = (w.store.get(run.id).unwrap(), w.clock.now());
-    let lease = Lease { owner: "next".into(), now, until: after(now, s(75)), message: "m".into() };
+    let lease = Lease { owner: "next".into(), now, until: after(now, s(75)), message: "m".into(), sent_at: None };
     w.store.claim(&run.task(), &lease).await.unwrap();
     let stale = w.caretaker.as_read(&read).await;
     assert_eq!(stale.unwrap(), (Done::Nothing, None));

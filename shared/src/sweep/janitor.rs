@@ -27,6 +27,8 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// A message on the dead-letter queue, hidden from others for the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
+    /// The queue's name for it.
+    pub id: String,
     /// Its text.
     pub body: String,
     /// What names it while it is hidden.
@@ -79,7 +81,8 @@ impl Janitor {
         deleted
     }
 
-    /// Kept letters are hidden until the end of the look, so that each batch is a new one.
+    /// Kept letters are hidden until the end of the look, so that each batch is a new one. A message that the transport sent twice may
+    /// leave two letters, of which one is enough.
     async fn look(&self, kept: &mut Vec<Letter>, deleted: &mut u32) -> Result<(), JournalError> {
         let count = usize::try_from(self.letters.to_look_at().await?).unwrap_or(MOST).min(MOST);
         let begun = self.clock.now();
@@ -95,6 +98,12 @@ impl Janitor {
             let mut useless = Vec::new();
             for (letter, verdict) in batch.into_iter().zip(verdicts) {
                 match verdict {
+                    Verdict::Keep if let Some(place) = kept.iter().position(|other| is_again(other, &letter)) => {
+                        // The one with the smallest name stays: so looks that know nothing of each other agree.
+                        let surplus = if kept[place].id <= letter.id { letter } else { std::mem::replace(&mut kept[place], letter) };
+                        tracing::info!(letter = %about(&surplus), why = "the run has another one", "dead letter deleted");
+                        useless.push(surplus);
+                    }
                     Verdict::Keep => kept.push(letter),
                     Verdict::Delete(why) => {
                         tracing::info!(letter = %about(&letter), why, "dead letter deleted");
@@ -138,6 +147,11 @@ fn verdict(task: &Task, run: Option<&Run>) -> Verdict {
         // Not dead yet: its last delivery was cut off, and the sweeper will say so of it.
         RunState::Dead | RunState::Queued | RunState::Running | RunState::Waiting => Verdict::Keep,
     }
+}
+
+/// Whether two letters are about the same enqueue of the same run. A look that took too long may see the same letter again.
+fn is_again(one: &Letter, other: &Letter) -> bool {
+    one.id != other.id && matches!((Task::from_body(&one.body), Task::from_body(&other.body)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Which run a letter is about, for the log; never its text.

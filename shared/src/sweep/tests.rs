@@ -102,7 +102,7 @@ struct LetterBox {
 
 impl LetterBox {
     fn with(bodies: &[String]) -> Self {
-        let letter = |(i, body): (usize, &String)| Letter { body: body.clone(), receipt: i.to_string() };
+        let letter = |(i, body): (usize, &String)| Letter { id: format!("m{i}"), body: body.clone(), receipt: i.to_string() };
         Self { letters: Mutex::new(bodies.iter().enumerate().map(letter).collect()), ..Self::default() }
     }
 
@@ -291,6 +291,19 @@ async fn the_janitor_deletes_what_means_nothing_and_leaves_the_dead_and_the_pois
     assert_eq!(janitor(letters.clone(), store).tidy().await, 12);
     assert_eq!(letters.bodies(), kept);
     assert!(letters.hidden.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_letters_of_one_message_the_janitor_leaves_the_same_one_in_whatever_order_it_sees_them() {
+    let store = Arc::new(MemoryStore::default());
+    let dead = a_run_in(RunState::Dead, 3);
+    store.put(dead.clone());
+    for ids in [["m1", "m2"], ["m2", "m1"]] {
+        let letters = ids.map(|id| Letter { id: id.into(), body: dead.task().to_body(), receipt: id.into() });
+        let letters = Arc::new(LetterBox { letters: Mutex::new(letters.to_vec()), ..LetterBox::default() });
+        assert_eq!(janitor(letters.clone(), store.clone()).tidy().await, 1);
+        assert_eq!(letters.letters.lock().unwrap()[0].id, "m1");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::engine::ports::{Claim, Journal, JournalError, Lease, Refusal};
 
 fn lease() -> Lease {
     let now = clock().now();
-    Lease { owner: "me".into(), now, until: after(now, Duration::from_secs(60)), message: "m1".into() }
+    Lease { owner: "me".into(), now, until: after(now, Duration::from_secs(60)), message: "m1".into(), sent_at: None }
 }
 
 fn refused(item: Option<super::Item>) -> UpdateItemError {
@@ -62,7 +62,7 @@ async fn a_claim_is_one_update_that_leaves_the_index_of_what_is_due_alone() {
             assert!(!update.contains("due") && !update.contains("gsi3") && !update.contains("REMOVE"), "{update}");
             assert_eq!(
                 request.condition_expression().unwrap(),
-                "#epoch = :epoch AND (#state = :state OR (#state = :state_ AND (#lease_until_ms <= :lease_until_ms OR #lease_owner = :lease_owner)))"
+                "#epoch = :epoch AND (#state = :state OR (#state = :state_ AND #lease_until_ms <= :lease_until_ms AND #lease_owner <> :lease_owner))"
             );
             let values = request.expression_attribute_values().unwrap();
             let (now, owner) = (n(clock().now().as_millisecond()), s("me"));
@@ -84,6 +84,15 @@ async fn a_claim_of_a_run_whose_lease_lapsed_knows_that_a_worker_vanished() {
         .then_output(move || UpdateItemOutput::builder().set_attributes(Some(run_item(&stored).unwrap())).build());
     let Claim::Taken(taken) = table!(rule).claim(&task, &lease()).await.unwrap() else { panic!("refused") };
     assert!(taken.abandoned);
+}
+
+#[tokio::test]
+async fn a_claim_that_the_transport_repeats_finds_itself_and_writes_nothing() {
+    let stored = lease().take(run());
+    let (task, found) = (stored.task(), stored.clone());
+    let rule = mock!(aws_sdk_dynamodb::Client::update_item).then_error(move || refused(Some(run_item(&found).unwrap())));
+    let Claim::Taken(taken) = table!(rule).claim(&task, &lease()).await.unwrap() else { panic!("refused") };
+    assert_eq!(*taken, stored);
 }
 
 #[tokio::test]
