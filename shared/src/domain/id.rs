@@ -149,6 +149,11 @@ impl fmt::Display for TenantId {
 }
 
 fn ulid_at(now: Timestamp) -> Ulid {
+    // Simulations repeat what a seed did, ids included.
+    #[cfg(any(test, feature = "fakes"))]
+    if let Some(random) = crate::fakes::seeded_id() {
+        return Ulid::from_parts(millis(now), random);
+    }
     Ulid::from_datetime(std::time::UNIX_EPOCH + std::time::Duration::from_millis(millis(now)))
 }
 

@@ -3,6 +3,7 @@
 mod store;
 mod sweeping;
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,21 @@ use crate::engine::ports::{ConversationWrite, Guard, Journal, JournalError, Mode
 use crate::engine::{CallError, Engine, Hold, Limits};
 use crate::operate::{DeadLetterQueue, Move};
 use crate::tools::Toolbox;
+
+thread_local! {
+    static IDS: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
+}
+
+/// Makes all that is random on this thread follow from `seed`: the random part of ids, and jitter.
+pub fn seed(seed: u64) {
+    fastrand::seed(seed);
+    IDS.with_borrow_mut(|ids| *ids = Some(fastrand::Rng::with_seed(seed)));
+}
+
+/// The random part of the next id, where a test has said what it follows from.
+pub(crate) fn seeded_id() -> Option<u128> {
+    IDS.with_borrow_mut(|ids| ids.as_mut().map(|rng| rng.u128(..)))
+}
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -12,8 +12,10 @@ use crate::sweep::{Backlog, DueEntry, DueIndex, SHARDS};
 impl DueIndex for MemoryStore {
     async fn due(&self, shard: u8, after: Option<&DueEntry>, limit: usize) -> Result<Vec<DueEntry>, JournalError> {
         self.check()?;
-        let entry = |run: Run| Some(DueEntry { at: Timestamp::from_millisecond(run.due_ms?).ok()?, tenant: run.tenant, run: run.id });
-        let mut entries: Vec<_> = self.tables().runs.into_values().filter(|run| run.id.shard(SHARDS) == shard).filter_map(entry).collect();
+        let entry =
+            |run: &Run| Some(DueEntry { at: Timestamp::from_millisecond(run.due_ms?).ok()?, tenant: run.tenant.clone(), run: run.id });
+        let mut entries: Vec<_> =
+            self.with_tables(|tables| tables.runs.values().filter(|run| run.id.shard(SHARDS) == shard).filter_map(entry).collect());
         entries.sort_by_key(|entry| (entry.at, entry.run));
         entries.retain(|entry| after.is_none_or(|after| (entry.at, entry.run) > (after.at, after.run)));
         entries.truncate(limit);
