@@ -1,6 +1,7 @@
 //! The journal is linear: what a step writes does not depend on how many came before it, nor on how long the conversation is.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,7 +19,9 @@ use crate::domain::state::{Command, RunState};
 use crate::domain::step::{FinishReason, ModelStep, Step, StepBody, ToolStep, Usage};
 use crate::domain::transcript::{Next, Transcript};
 use crate::domain::turn::{Turn, TurnEnd};
-use crate::engine::ports::{Guard, Journal, Write};
+use crate::engine::Engine;
+use crate::engine::ports::{Guard, Journal, Lease, Write};
+use crate::fakes::{MemoryStore, ScriptedModel, engine};
 use crate::ledger::{Change, commit};
 
 /// DynamoDB's limit of an item.
@@ -134,4 +137,22 @@ async fn a_step_of_a_long_run_in_a_long_conversation_writes_the_bytes_of_an_earl
     let largest = log.iter().flat_map(puts).map(|item| size_of(&item)).max().unwrap();
     assert!(largest < LARGEST_ITEM, "{largest}");
     assert_eq!(puts(log.last().unwrap()).len(), 2, "the end of the run is its record and its last step");
+}
+
+#[tokio::test]
+async fn the_record_of_a_run_that_is_worked_on_costs_a_step_one_write_unit() {
+    let (fakes, run) = (Arc::new(MemoryStore::default()), run());
+    let engine = Engine {
+        worker: "queue-consumer/2026/01/02/[$LATEST]0123456789abcdef0123456789abcdef".into(),
+        ..engine(fakes, Arc::default(), Arc::new(ScriptedModel::default()), Arc::new(clock()))
+    };
+    let delivery = engine.delivery("19dd0b57-b21e-4ac1-88bd-01bbb068cb78", 0, 1);
+    let now = clock().now();
+    let lease = Lease { owner: delivery.owner, now, until: after(now, Duration::from_secs(60)), message: delivery.message, sent_at: None };
+    let mut run = lease.take(run);
+    (run.steps, run.usage) = (99, Usage { input_tokens: 10_000_000, output_tokens: 100_000 });
+    let size = size_of(&json_of(&run_item(&run).unwrap()));
+    // The tenant stands in it five times: a name of up to 15 characters fits too.
+    let tenant = run.tenant.as_str().len();
+    assert!(size + 5 * (15 - tenant) <= 1_024, "{size} bytes");
 }
