@@ -273,15 +273,22 @@ async fn a_run_that_fell_out_of_its_line_gets_its_place_back() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_woken_meanwhile_does_not_give_its_turn_to_another() {
-    let w = world();
-    let (active, next) = (w.running(1, Some("m")), w.accepted());
-    w.conversation(&active, &[&next]).await;
-    // As the sweeper read it a moment ago, it waits; now it is its turn, and it is queued.
-    let stale = Run { state: RunState::Waiting, waiting: Some(Waiting::Turn), ..active.clone() };
-    let cause = crate::domain::run::Cause { at: w.clock.now(), by: "sweeper", reason: "test", patience: s(60) };
-    assert!(matches!(line::look(w.store.as_ref(), &stale, cause).await, Err(JournalError::Lost)));
-    assert_eq!(w.store.tables().conversations[&active.conversation].active_run, Some(active.id));
+async fn a_run_that_has_moved_since_it_was_read_changes_no_line() {
+    for is_broken in [false, true] {
+        let w = world();
+        let (active, next) = (w.running(1, Some("m")), w.accepted());
+        w.conversation(&active, &[&next]).await;
+        if is_broken {
+            w.store.put(Run { state: RunState::Completed, ..active.clone() });
+        }
+        let before = w.store.tables();
+        // As the sweeper read it a moment ago, it waits; now it is its turn, or that is over.
+        let stale = Run { state: RunState::Waiting, waiting: Some(Waiting::Turn), ..active.clone() };
+        let cause = crate::domain::run::Cause { at: w.clock.now(), by: "sweeper", reason: "test", patience: s(60) };
+        assert!(matches!(line::look(w.store.as_ref(), &stale, cause).await, Err(JournalError::Lost)));
+        let after = w.store.tables();
+        assert_eq!((after.conversations, after.runs), (before.conversations, before.runs));
+    }
 }
 
 #[tokio::test]

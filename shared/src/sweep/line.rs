@@ -39,10 +39,6 @@ pub(super) async fn look(journal: &dyn Journal, run: &Run, cause: Cause<'_>) -> 
         None => None,
     };
     let is_at_work = active.is_some_and(|active| !active.state.has_ended() && !active.is_in_line());
-    if is_at_work && conversation.active_run == Some(run.id) {
-        // It was woken since it was read.
-        return Err(JournalError::Lost);
-    }
     if is_at_work && conversation.line.contains(&run.id) {
         return Ok(Repair::NotNeeded);
     }
