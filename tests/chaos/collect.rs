@@ -15,9 +15,9 @@ pub(crate) fn runs(stack: &Stack) -> BTreeMap<String, Run> {
     shown.iter().map(|run| text(run, "run_id")).map(|id| (id.clone(), run(stack, &id))).collect()
 }
 
-/// How many runs are in a state.
-pub(crate) fn count(stack: &Stack, status: &str) -> u64 {
-    pages(stack, &format!("/v1/runs?status={status}"), "runs").len() as u64
+/// The runs in a state.
+pub(crate) fn in_state(stack: &Stack, status: &str) -> Vec<Value> {
+    pages(stack, &format!("/v1/runs?status={status}"), "runs")
 }
 
 /// The turns of each conversation that these runs are in.
@@ -27,6 +27,7 @@ pub(crate) fn conversations(stack: &Stack, runs: &BTreeMap<String, Run>) -> BTre
         run: text(shown, "run_id"),
         prompt: list(shown, "messages").last().map(|message| text(message, "content")).unwrap_or_default(),
         response: shown["response"].as_str().map(str::to_owned),
+        interrupted: shown["status"] == "interrupted",
     };
     let turns = |id: &str| pages(stack, &format!("/v1/conversations/{id}"), "turns").iter().map(turn).collect();
     ids.into_iter().map(|id| (id.clone(), turns(id))).collect()
@@ -38,7 +39,7 @@ pub(crate) fn dead_letters(stack: &Stack, moment: &'static str) -> DeadLetters {
     DeadLetters {
         moment,
         on_queue: stack.dead_letters.depth(),
-        dead: count(stack, "dead"),
+        dead: in_state(stack, "dead").len() as u64,
         counted: number(&shown, "count"),
         listed: pages(stack, "/v1/dlq", "entries").len() as u64,
     }

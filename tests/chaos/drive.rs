@@ -12,6 +12,7 @@ use tests::client::text;
 
 use crate::collect;
 use crate::facts::{Facts, Hurt};
+use crate::people;
 use crate::plan::{Blow, By, Kind, Plan};
 use crate::rules::Rules;
 use crate::table::Done;
@@ -63,6 +64,8 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
                 pause(LOOK);
             }
         });
+        let operator = Rng::with_seed(order.seed ^ 0x006f_7065_7261_746f);
+        scope.spawn(|| people::operate(stack, operator, &retries, || is_over.load(Ordering::Relaxed)));
         scope.spawn(|| {
             let mut ticked: Option<Instant> = None;
             while !is_over.load(Ordering::Relaxed) {
@@ -89,12 +92,11 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
     let calm = Instant::now();
     wait_for_quiet(stack, &work, &watch);
     dead_letters.push(when_they_agree(stack, "when all was quiet"));
-    let dead = collect::dead(stack);
+    let dead = people::note_dead(stack, &retries);
     if !dead.is_empty() {
         stack.heal(DOOMED);
         say(&format!("{} runs are dead: retried one by one, then all that are left", dead.len()));
         put_back(stack, &dead);
-        retries.lock().unwrap_or_else(PoisonError::into_inner).extend(dead.iter().cloned());
         wait_for_quiet(stack, &work, &watch);
         dead_letters.push(when_they_agree(stack, "after the dead were retried"));
     }
@@ -210,16 +212,19 @@ fn look_at_open(stack: &Stack, work: &Work<'_>) {
     work.ended(&ended.map(workers::run_of).collect());
 }
 
-/// Until every run has ended and the tasks queue is empty, or for too long: what is open then is stuck.
+/// Until every run has ended and nothing on the tasks queue waits for a worker, or for too long: what is open then is stuck.
 fn wait_for_quiet(stack: &Stack, work: &Work<'_>, watch: &Watch<'_>) {
     let begun = Instant::now();
     let mut told = Instant::now();
     loop {
         watch.read();
         look_at_open(stack, work);
-        let open: u64 = ["queued", "running", "waiting"].iter().map(|status| collect::count(stack, status)).sum();
-        let tasks = stack.tasks.depth();
-        if open + tasks == 0 {
+        let waiting = collect::in_state(stack, "waiting");
+        people::answer_all(stack, &waiting);
+        let open = ["queued", "running"].iter().map(|status| collect::in_state(stack, status).len()).sum::<usize>() + waiting.len();
+        // A message whose worker was killed before it began sleeps for half an hour, and means nothing when it wakes up.
+        let tasks = stack.tasks.awake();
+        if open == 0 && tasks == 0 {
             return;
         }
         if begun.elapsed() > CALM {

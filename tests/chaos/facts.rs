@@ -107,6 +107,8 @@ pub(crate) struct Turn {
     pub(crate) run: String,
     pub(crate) prompt: String,
     pub(crate) response: Option<String>,
+    /// Whether a later message interrupted it: then what was asked stays.
+    pub(crate) interrupted: bool,
 }
 
 /// Three views of the dead at one moment, when all was quiet.

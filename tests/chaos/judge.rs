@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::causes::{Cause, cause};
 use crate::facts::{Facts, ModelCall, Run};
+use crate::people::Cancel;
+use crate::work::Request;
+
+/// What two times may differ by that were taken at two ends of a busy machine, in milliseconds.
+const SKEW: i64 = 1_000;
+/// By then a worker has heard that its run was cancelled.
+const HEARD: i64 = 2_000;
 
 /// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +30,8 @@ pub(crate) enum Promise {
     NothingLost,
     /// Every run ends.
     NothingStuck,
+    /// A run that is cancelled stays so, and nobody works on it any more.
+    Cancelled,
     /// What was answered is what the model said.
     RightAnswers,
     /// A step in the journal is never done again, nor changed.
@@ -41,9 +50,10 @@ pub(crate) enum Promise {
 
 impl Promise {
     /// All, in the order of the table.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::NothingLost,
         Self::NothingStuck,
+        Self::Cancelled,
         Self::RightAnswers,
         Self::StepsOnce,
         Self::CallsExplained,
@@ -58,6 +68,7 @@ impl Promise {
         match self {
             Self::NothingLost => "runs lost",
             Self::NothingStuck => "runs stuck",
+            Self::Cancelled => "work after a cancellation",
             Self::RightAnswers => "wrong answers",
             Self::StepsOnce => "finished steps repeated",
             Self::CallsExplained => "model calls repeated without a cause",
@@ -107,10 +118,14 @@ fn requests(facts: &Facts, verdict: &mut Verdict) {
         for run in runs {
             match facts.runs.get(run).map(|run| run.status.as_str()) {
                 None => verdict.broken(Promise::NothingLost, run, "accepted, but there is no record"),
-                Some(status @ ("cancelled" | "failed")) => {
-                    verdict.broken(Promise::NothingLost, run, format!("accepted, but {status} though nobody asked for that"));
+                Some("failed") => verdict.broken(Promise::NothingLost, run, "accepted, and failed for no good reason"),
+                Some("cancelled") if !may_be_cancelled(facts, request) => {
+                    verdict.broken(Promise::NothingLost, run, "accepted, and cancelled by nobody");
                 }
                 Some(_) => {}
+            }
+            if let Cancel::Done(at) = request.cancel {
+                cancelled(facts, run, at, verdict);
             }
         }
         if request.accepted_at.is_none() {
@@ -132,6 +147,27 @@ fn requests(facts: &Facts, verdict: &mut Verdict) {
         runs.dedup();
         if runs.len() > 1 {
             verdict.broken(Promise::OneRunPerKey, key, format!("was answered with {runs:?}"));
+        }
+    }
+}
+
+/// Its caller took it back, or another message of its conversation took its place.
+fn may_be_cancelled(facts: &Facts, request: &Request) -> bool {
+    let ends_others = |other: &&Request| other.strategy.is_some() && other.conversation == request.conversation;
+    request.cancel != Cancel::No || facts.requests.iter().filter(ends_others).any(|other| other.prompt != request.prompt)
+}
+
+/// Nothing is written for a run after its cancellation was confirmed, and no call is begun once its worker must have heard of it.
+fn cancelled(facts: &Facts, run: &str, at: i64, verdict: &mut Verdict) {
+    if let Some(found) = facts.runs.get(run).filter(|found| found.status != "cancelled") {
+        verdict.broken(Promise::Cancelled, run, format!("it was confirmed, and the run is {}", found.status));
+    }
+    let claims = facts.writes.claims.get(run).into_iter().flatten().map(|claim| ("claimed", claim.at));
+    let commits = facts.writes.commits.iter().filter(|((of, _), _)| of == run).map(|(_, at)| ("written a step for", *at));
+    let calls = facts.calls.iter().filter(|call| call.run == run).map(|call| ("asked for", call.at - HEARD));
+    for (what, when) in claims.chain(commits).chain(calls) {
+        if when > at + SKEW {
+            verdict.broken(Promise::Cancelled, run, format!("{what} {} ms after the cancellation was confirmed", when - at));
         }
     }
 }

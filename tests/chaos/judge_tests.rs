@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::causes::Cause;
 use crate::facts::{Claim, DeadLetters, Facts, Hurt, ModelCall, Run, Step, Turn};
 use crate::judge::{Promise, judge};
+use crate::people::Cancel;
 use crate::plan::Kind;
 use crate::work::Request;
 
@@ -42,7 +43,7 @@ fn facts() -> Facts {
             answers: vec![(502, None), (202, Some(run.into()))],
             ..Request::default()
         });
-        facts.conversations.entry("conv_1".into()).or_default().push(Turn { run: run.into(), prompt, response });
+        facts.conversations.entry("conv_1".into()).or_default().push(Turn { run: run.into(), prompt, response, interrupted: false });
         facts.writes.claims.insert(run.into(), vec![Claim { at: at - 10, stream: format!("worker of {run}") }]);
         for step in [1, 2, 3] {
             facts.writes.commits.insert((run.into(), step), at + 100 * i64::from(step));
@@ -92,6 +93,39 @@ fn a_run_that_was_accepted_and_is_gone_is_lost() {
 #[test]
 fn a_run_that_was_accepted_and_cancelled_by_nobody_is_lost() {
     assert_eq!(broken_by(|facts| facts.runs.get_mut(RUN).unwrap().status = "cancelled".into()), [Promise::NothingLost]);
+}
+
+#[test]
+fn a_run_may_be_cancelled_by_its_caller_and_by_a_message_that_interrupts() {
+    let cancelled = |facts: &mut Facts| facts.runs.get_mut(NEXT).unwrap().status = "cancelled".into();
+    let by_caller = |facts: &mut Facts| {
+        cancelled(facts);
+        facts.requests[1].cancel = Cancel::Done(3_000);
+    };
+    assert_eq!(broken_by(by_caller), []);
+    let by_message = |facts: &mut Facts| {
+        cancelled(facts);
+        for request in &mut facts.requests {
+            request.conversation = Some("conv_1".into());
+        }
+        facts.requests[0].strategy = Some("interrupt");
+    };
+    assert_eq!(broken_by(by_message), []);
+}
+
+#[test]
+fn work_after_a_cancellation_is_told() {
+    let done = |at| {
+        move |facts: &mut Facts| {
+            facts.runs.get_mut(NEXT).unwrap().status = "cancelled".into();
+            facts.requests[1].cancel = Cancel::Done(at);
+        }
+    };
+    // Its first step was written at 2100 and its last at 2300; its last call was made at 2220.
+    assert_eq!(broken_by(done(1_250)), [Promise::Cancelled], "one step");
+    assert_eq!(broken_by(done(-1_100)), [Promise::Cancelled; 6], "a claim, three steps, two calls");
+    let goes_on = |facts: &mut Facts| facts.requests[1].cancel = Cancel::Done(9_000);
+    assert_eq!(broken_by(goes_on), [Promise::Cancelled], "it completed all the same");
 }
 
 #[test]

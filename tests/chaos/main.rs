@@ -12,6 +12,7 @@ mod facts;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
+mod people;
 mod plan;
 mod rules;
 mod table;

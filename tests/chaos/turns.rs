@@ -61,8 +61,16 @@ fn saw_the_answers(facts: &Facts, conversation: &str, before: &[Turn], call: &Mo
     let question = call.messages.iter().rposition(|(role, _)| role == "user").unwrap_or(0);
     let seen: Vec<&str> = call.messages[..question].iter().map(|(_, text)| text.as_str()).collect();
     let had_ended = |turn: &&Turn| facts.runs.get(&turn.run).and_then(|run| run.ended_at).is_some_and(|ended| ended <= call.at);
-    let answered = before.iter().filter(had_ended).filter_map(|turn| Some([turn.prompt.as_str(), turn.response.as_deref()?]));
-    let expected: Vec<&str> = answered.flatten().collect();
+    let told = |turn: &'_ Turn| match &turn.response {
+        Some(_) => 2,
+        None if turn.interrupted => 1,
+        None => 0,
+    };
+    let said = before
+        .iter()
+        .filter(had_ended)
+        .flat_map(|turn| [Some(turn.prompt.as_str()), turn.response.as_deref()].into_iter().take(told(turn)));
+    let expected: Vec<&str> = said.flatten().collect();
     if seen != expected {
         broken(conversation, format!("{} was shown {seen:?}, and should have been shown {expected:?}", call.run));
     }

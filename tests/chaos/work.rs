@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tests::Stack;
 use tests::fresh;
 
+use crate::people::{self, Cancel};
 use crate::time::{now, pause};
 
 /// A caller asks again after a failure, with the same key, so often.
@@ -28,6 +29,10 @@ pub(crate) struct Request {
     pub(crate) waited: bool,
     /// The conversation that it went on with.
     pub(crate) conversation: Option<String>,
+    /// What it says about a run that is at work: `interrupt`, `rollback`, or nothing.
+    pub(crate) strategy: Option<&'static str>,
+    /// Whether its caller took it back.
+    pub(crate) cancel: Cancel,
     /// When it was first sent, in Unix milliseconds.
     pub(crate) sent_at: i64,
     /// When it was accepted.
@@ -67,14 +72,20 @@ pub(crate) enum Caller {
     Twice,
     /// Sends several messages to one conversation without waiting for answers.
     Burst,
+    /// Takes the request back a moment later.
+    ChangesMind,
+    /// Is asked by the agent, and answers.
+    Human,
 }
 
 impl Caller {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         match rng.u32(0..100) {
-            0..35 => Self::Background,
-            35..60 => Self::Waiting,
-            60..80 => Self::Twice,
+            0..28 => Self::Background,
+            28..50 => Self::Waiting,
+            50..68 => Self::Twice,
+            68..76 => Self::ChangesMind,
+            76..82 => Self::Human,
             _ => Self::Burst,
         }
     }
@@ -125,12 +136,32 @@ impl<'a> Work<'a> {
                 self.insist(request);
             }
             Caller::Burst => self.burst(&mut rng),
+            Caller::ChangesMind => {
+                let mut request = self.insist_in(Request::new(&mut rng, false));
+                pause(Duration::from_millis(rng.u64(0..2_500)));
+                let run = request.runs().into_iter().next().map(str::to_owned);
+                if let Some(run) = run {
+                    request.cancel = people::cancel(self.stack, &run);
+                }
+                self.note(request);
+            }
+            Caller::Human => {
+                let prompt = fresh("echo after asking word");
+                let request = self.insist_in(Request { prompt, ..Request::new(&mut rng, false) });
+                let run = request.runs().into_iter().next().map(str::to_owned);
+                self.note(request);
+                if let Some(run) = run {
+                    people::answer(self.stack, &run);
+                }
+            }
         }
     }
 
     fn burst(&self, rng: &mut Rng) {
-        let first = Request::new(rng, false);
-        let Some(conversation) = self.insist_in(first) else { return };
+        let first = self.insist_in(Request::new(rng, false));
+        let conversation = first.conversation.clone();
+        self.note(first);
+        let Some(conversation) = conversation else { return };
         let more: Vec<Request> = (0..rng.u32(2..5))
             .map(|_| {
                 let waited = rng.u32(0..4) == 0;
@@ -147,33 +178,46 @@ impl<'a> Work<'a> {
                 scope.spawn(|| self.insist(request.clone()));
             }
         });
+        let strategy = match rng.u32(0..6) {
+            0 => "interrupt",
+            1 => "rollback",
+            _ => return,
+        };
+        self.insist(Request { conversation: Some(conversation), strategy: Some(strategy), ..Request::new(rng, false) });
     }
 
     fn insist(&self, request: Request) {
-        let _conversation = self.insist_in(request);
+        self.note(self.insist_in(request));
     }
 
-    /// Sends a request until it is accepted or refused for good; the conversation that it is in.
-    fn insist_in(&self, mut request: Request) -> Option<String> {
+    fn note(&self, request: Request) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    }
+
+    /// Sends a request until it is accepted or refused for good.
+    fn insist_in(&self, mut request: Request) -> Request {
         let mut body = json!({"prompt": request.prompt, "background": !request.waited});
         if let Some(conversation) = &request.conversation {
             body["conversation_id"] = json!(conversation);
         }
+        if let Some(strategy) = request.strategy {
+            body["multitask_strategy"] = json!(strategy);
+        }
         let headers = [("content-type", "application/json"), ("idempotency-key", request.key.as_str())];
         request.sent_at = now();
-        let mut conversation = None;
         for _ in 0..TRIES {
             let (status, said) = match self.stack.api.try_send("POST", "/v1/agent", &headers, body.to_string().into_bytes()) {
                 Ok(answer) => (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body))),
                 Err(error) => (0, Value::String(error)),
             };
             let run = said["run_id"].as_str().map(str::to_owned);
-            // A run that has died or failed is an answer as well: it was accepted, and the caller knows its name.
-            let is_accepted = (200..300).contains(&status) || said["code"] == "run_failed";
+            // A run that has ended without an answer is one as well: it was accepted, and the caller knows its name.
+            let has_ended = said["code"] == "run_failed" || said["code"] == "cancelled";
+            let is_accepted = (200..300).contains(&status) || has_ended;
             if let (true, Some(run)) = (is_accepted, &run) {
                 self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(run.clone());
                 request.accepted_at = Some(now());
-                conversation = said["conversation_id"].as_str().map(str::to_owned).or(request.conversation.clone());
+                request.conversation = request.conversation.or_else(|| said["conversation_id"].as_str().map(str::to_owned));
             }
             request.answers.push((status, run));
             if is_accepted {
@@ -181,13 +225,11 @@ impl<'a> Work<'a> {
             }
             request.refusal = said["code"].as_str().map_or_else(|| said.to_string(), str::to_owned);
             // Any other 4xx will not change; a conflict may be the first request that is still at work.
-            let is_final = (400..500).contains(&status) && ![408, 409, 429].contains(&status);
-            if is_final || said["code"] == "conversation_busy" {
+            if (400..500).contains(&status) && ![408, 409, 429].contains(&status) {
                 break;
             }
             pause(BETWEEN_TRIES);
         }
-        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        conversation
+        request
     }
 }

@@ -42,8 +42,19 @@ impl Queue {
     #[track_caller]
     #[must_use]
     pub fn depth(&self) -> u64 {
+        self.awake() + self.count(&["ApproximateNumberOfMessagesNotVisible"])
+    }
+
+    /// Messages that are delivered as soon as somebody takes them, or as their delay is over.
+    #[track_caller]
+    #[must_use]
+    pub fn awake(&self) -> u64 {
+        self.count(&["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed"])
+    }
+
+    #[track_caller]
+    fn count(&self, names: &[&str]) -> u64 {
         let answer = self.call("GetQueueAttributes", json!({"AttributeNames": ["All"]}));
-        let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"];
         names.iter().map(|name| text(&answer["Attributes"], name).parse::<u64>().unwrap_or(u64::MAX)).sum()
     }
 

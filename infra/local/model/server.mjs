@@ -6,7 +6,8 @@
 // a part of the last user message). These prompts are answered here, because they need memory or their own text, and
 // "empty answer" because a fixture file may not hold one:
 //
-//   "echo ..."                   the answer is "You said: echo ..."; "echo after 2 clocks ..." asks the tool `clock` twice first
+//   "echo ..."                   the answer is "You said: echo ..."; "echo after 2 clocks ..." asks the tool `clock` twice first,
+//                                "echo after asking ..." asks a person
 //   "fails 3 times ..."          the first three calls with exactly this prompt get a 500, later ones an answer
 //   "fails until healed ..."     each call gets a 500 until POST /reprise/heal with a body that is part of the prompt
 //
@@ -33,7 +34,7 @@ const config = loadConfig(fileURLToPath(new URL("aimock.json", here)));
 // aimock reads this path from the working directory; here it does not matter where one stands.
 config.llm.fixtures = fileURLToPath(new URL("fixtures", here));
 
-const ECHO = /^echo(?: after (\d+) clocks?)?\b/;
+const ECHO = /^echo(?: after (?:(\d+) clocks?|(asking)))?\b/;
 const failuresLeft = new Map();
 const healed = [];
 
@@ -58,15 +59,17 @@ function failsUntilHealed(request) {
   return ECHO.test(prompt(request)) ? echo(request) : answer;
 }
 
-/** Asks the clock as often as the prompt wants, then says the prompt. */
+/** Asks the clock as often as the prompt wants, or a person, then says the prompt. */
 function echo(request) {
   const asked = prompt(request);
-  const wanted = Number(ECHO.exec(asked)[1] ?? 0);
+  const [, clocks, person] = ECHO.exec(asked);
+  const wanted = person ? 1 : Number(clocks ?? 0);
   const turn = request.messages.slice(request.messages.findLastIndex((message) => message.role === "user"));
   const had = turn.filter((message) => message.role === "tool").length;
   const usage = { prompt_tokens: 20, completion_tokens: 12 };
   if (had >= wanted) return { content: `You said: ${asked}`, usage };
-  return { toolCalls: [{ id: `call_echo_${had + 1}`, name: "clock", arguments: '{"timezone":"UTC"}' }], usage };
+  const [name, args] = person ? ["ask_human", '{"question":"May I say it?"}'] : ["clock", '{"timezone":"UTC"}'];
+  return { toolCalls: [{ id: `call_echo_${had + 1}`, name, arguments: args }], usage };
 }
 
 /** POST /reprise/heal: every prompt that contains the body is answered from now on. */

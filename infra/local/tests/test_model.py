@@ -92,6 +92,12 @@ class Model(unittest.TestCase):
             said += tool_result(call)
         self.assertEqual(self.message(ask(prompt, *said))["content"], f"You said: {prompt}")
 
+    def test_an_echo_may_ask_a_person_first(self) -> None:
+        prompt = f"echo after asking {uuid.uuid4().hex}"
+        call = self.message(ask(prompt))["tool_calls"][0]
+        self.assertEqual((call["function"]["name"], json.loads(call["function"]["arguments"])), ("ask_human", {"question": "May I say it?"}))
+        self.assertEqual(self.message(ask(prompt, *tool_result(call)))["content"], f"You said: {prompt}")
+
     def test_the_journal_counts_calls(self) -> None:
         name = uuid.uuid4().hex
         for _ in range(2):
