@@ -49,7 +49,7 @@ templates: ## cfn-lint, sam validate, and what comes out of the transform
 	infra/checks/templates.sh
 
 unit: ## Unit, adapter and contract tests
-	cargo test --locked --workspace --all-features --lib --bins --test contract --test contract_api --test commands --test preflight
+	cargo test --locked --workspace --all-features --lib --bins --test contract --test contract_api --test simulation --test commands --test preflight
 
 local-tests: ## The emulator's fixes, the front and the deploy
 	infra/local/install.sh run
