@@ -145,7 +145,7 @@ impl Both {
     async fn claim(&mut self, draw: &mut Draw, run: &Run) {
         let owner = ["w1", "w2"][draw.place(2)].to_owned();
         let message = ["m1", "m2"][draw.place(2)].to_owned();
-        let lease = Lease { owner, now: self.now, until: after(self.now, Duration::from_secs(draw.below(5))), message };
+        let lease = Lease { owner, now: self.now, until: after(self.now, Duration::from_secs(draw.below(5))), message, sent_at: None };
         let mut task = run.task();
         task.epoch += u64::from(draw.one_in(6));
         let (expected, found) = (self.memory.claim(&task, &lease).await.unwrap(), self.table.claim(&task, &lease).await.unwrap());
