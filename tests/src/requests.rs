@@ -17,6 +17,8 @@ pub struct Call {
     pub operation: String,
     /// The function that made it; empty for everybody else.
     pub function: String,
+    /// When it came, in milliseconds since 1970.
+    pub at: u64,
     /// The HTTP status: a failed condition is 400.
     pub status: u64,
     /// The first 32 KB of the request.
@@ -37,6 +39,7 @@ impl Call {
             service: text(entry, "service"),
             operation: text(entry, "operation"),
             function: function.to_owned(),
+            at: number(entry, "at"),
             status: number(entry, "status"),
             body: text(entry, "body"),
         }

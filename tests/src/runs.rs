@@ -18,6 +18,20 @@ impl Stack {
         self.api.post("/v1/agent", body)
     }
 
+    /// `POST /v1/agent` with an idempotency key.
+    #[track_caller]
+    #[must_use]
+    pub fn ask_once(&self, key: &str, body: &Value) -> Answer {
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        self.api.send("POST", "/v1/agent", &headers, body.to_string().into_bytes())
+    }
+
+    /// `POST /v1/runs/{id}/answer`.
+    #[track_caller]
+    pub fn reply(&self, run: &str, question: &str, answer: &str) -> Answer {
+        self.api.post(&format!("/v1/runs/{run}/answer"), &json!({"question_id": question, "answer": answer}))
+    }
+
     /// Accepts a background run; its id.
     #[track_caller]
     pub fn start(&self, prompt: &str) -> String {

@@ -1,18 +1,16 @@
-//! The table from behind: one item as it is.
+//! The table from behind: what is in it, whatever the API shows.
 
 use serde_json::{Value, json};
 
 use crate::Stack;
-use crate::client::list;
+use crate::client::{list, text};
 
 impl Stack {
     /// The item with this key, in DynamoDB's own JSON; null if there is none.
     #[track_caller]
     #[must_use]
     pub fn item(&self, pk: &str, sk: &str) -> Value {
-        let tables = self.dynamodb("ListTables", &json!({}));
-        let table = list(&tables, "TableNames").first().and_then(Value::as_str).unwrap_or_default();
-        let key = json!({"TableName": table, "Key": {"pk": {"S": pk}, "sk": {"S": sk}}, "ConsistentRead": true});
+        let key = json!({"TableName": self.table(), "Key": {"pk": {"S": pk}, "sk": {"S": sk}}, "ConsistentRead": true});
         self.dynamodb("GetItem", &key)["Item"].clone()
     }
 
@@ -21,6 +19,32 @@ impl Stack {
     #[must_use]
     pub fn lease_owner(&self, run: &str) -> Option<String> {
         self.item(&format!("local#run#{run}"), "run")["lease_owner"]["S"].as_str().map(str::to_owned)
+    }
+
+    /// The keys of all items that have this text anywhere in them.
+    #[track_caller]
+    #[must_use]
+    pub fn items_with(&self, part: &str) -> Vec<String> {
+        let (mut found, mut start) = (Vec::new(), Value::Null);
+        loop {
+            let mut scan = json!({"TableName": self.table(), "ConsistentRead": true});
+            if !start.is_null() {
+                scan["ExclusiveStartKey"] = start;
+            }
+            let page = self.dynamodb("Scan", &scan);
+            let items = list(&page, "Items").iter().filter(|item| item.to_string().contains(part));
+            found.extend(items.map(|item| format!("{} {}", text(&item["pk"], "S"), text(&item["sk"], "S"))));
+            start = page["LastEvaluatedKey"].clone();
+            if start.is_null() {
+                return found;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn table(&self) -> String {
+        let tables = self.dynamodb("ListTables", &json!({}));
+        list(&tables, "TableNames").first().and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
     #[track_caller]
