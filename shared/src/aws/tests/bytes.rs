@@ -140,7 +140,7 @@ async fn a_step_of_a_long_run_in_a_long_conversation_writes_the_bytes_of_an_earl
 }
 
 #[tokio::test]
-async fn the_record_of_a_run_that_is_worked_on_costs_a_step_one_write_unit() {
+async fn the_record_of_a_run_that_goes_well_costs_each_write_one_unit() {
     let (fakes, run) = (Arc::new(MemoryStore::default()), run());
     let engine = Engine {
         worker: "queue-consumer/2026/01/02/[$LATEST]0123456789abcdef0123456789abcdef".into(),
@@ -151,8 +151,13 @@ async fn the_record_of_a_run_that_is_worked_on_costs_a_step_one_write_unit() {
     let lease = Lease { owner: delivery.owner, now, until: after(now, Duration::from_secs(60)), message: delivery.message, sent_at: None };
     let mut run = lease.take(run);
     (run.steps, run.usage) = (99, Usage { input_tokens: 10_000_000, output_tokens: 100_000 });
-    let size = size_of(&json_of(&run_item(&run).unwrap()));
-    // The tenant stands in it five times: a name of up to 15 characters fits too.
-    let tenant = run.tenant.as_str().len();
-    assert!(size + 5 * (15 - tenant) <= 1_024, "{size} bytes");
+    let cause = Cause { at: now, by: &engine.worker, reason: "answered", patience: Duration::ZERO };
+    let mut ended = run.clone();
+    ended.apply(Command::Complete, cause).unwrap();
+    for run in [run, ended] {
+        let size = size_of(&json_of(&run_item(&run).unwrap()));
+        // The tenant stands in it five times: a name of up to 15 characters fits too.
+        let tenant = run.tenant.as_str().len();
+        assert!(size + 5 * (15 - tenant) <= 1_024, "{size} bytes when {:?}", run.state);
+    }
 }
