@@ -8,7 +8,8 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use queue_consumer::{Consumer, Visibility};
 use shared::engine::Engine;
 
-use crate::scheduler::{Process, Sim};
+use crate::process::Process;
+use crate::scheduler::Sim;
 use crate::signs::Signs;
 use crate::sqs::{Received, Sqs};
 

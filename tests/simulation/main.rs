@@ -4,10 +4,14 @@
 //! A failure names its seed: `SIM_SEED=<seed> cargo test -p tests --test simulation` runs that world again and shows
 //! what happened in it. `SIM_RUNS=<n>` runs more worlds, `SIM_FIRST=<seed>` others.
 
+mod callers;
 mod consumer;
 mod faults;
 mod invariants;
 mod model;
+mod operators;
+mod platform;
+mod process;
 mod scheduler;
 mod signs;
 mod sqs;

@@ -15,7 +15,8 @@ use shared::tools::Tool;
 
 use crate::faults::Fault;
 use crate::invariants::Invariants;
-use crate::scheduler::{Process, Sim};
+use crate::process::Process;
+use crate::scheduler::Sim;
 
 /// The tool of the default agent that the simulation puts its own in the place of.
 pub(crate) const TOOL: &str = "clock";

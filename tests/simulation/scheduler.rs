@@ -11,11 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use jiff::Timestamp;
-use shared::domain::clock::{Clock, after};
-
 use crate::faults::{Fault, Faults};
+use crate::process::Process;
 
 /// When every simulation begins, in milliseconds since 1970.
 const BEGINNING: i64 = 1_767_323_045_000;
@@ -27,55 +24,6 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 type TaskId = u64;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A worker, a request, a sweeper: what can be killed, frozen or cut off as a whole.
-#[derive(Debug)]
-pub(crate) struct Process {
-    /// Its name in the trace.
-    pub(crate) name: String,
-    /// How far its clock is ahead, in milliseconds.
-    pub(crate) skew: i64,
-    state: Mutex<ProcessState>,
-}
-
-#[derive(Debug, Default)]
-struct ProcessState {
-    is_killed: bool,
-    frozen_until: i64,
-    cut_off_until: i64,
-    hurt: u32,
-    /// How long it was frozen in all.
-    frozen_ms: i64,
-}
-
-impl Process {
-    /// Whether any fault has hit it: then it may be late or gone without being at fault itself.
-    pub(crate) fn is_hurt(&self) -> bool {
-        locked(&self.state).hurt > 0
-    }
-
-    /// Remembers that a fault has hit it.
-    pub(crate) fn hurt(&self) {
-        locked(&self.state).hurt += 1;
-    }
-
-    /// How long it was frozen in all, in milliseconds.
-    pub(crate) fn frozen_ms(&self) -> i64 {
-        locked(&self.state).frozen_ms
-    }
-
-    /// Whether it has been ended.
-    pub(crate) fn is_killed(&self) -> bool {
-        locked(&self.state).is_killed
-    }
-
-    /// Ends it where it stands.
-    pub(crate) fn kill(&self) {
-        let mut state = locked(&self.state);
-        state.is_killed = true;
-        state.hurt += 1;
-    }
-}
 
 struct Core {
     now: i64,
@@ -200,6 +148,11 @@ impl Sim {
         self.core().faults.struck()
     }
 
+    /// Counts a place.
+    pub(crate) fn count_point(&self) {
+        self.core().points += 1;
+    }
+
     /// Times that a port was called, counted before and after.
     pub(crate) fn points(&self) -> u64 {
         self.core().points
@@ -227,13 +180,6 @@ impl Sim {
         let what = what.into();
         self.note(|| format!("!! {what}"));
         self.core().violation.get_or_insert(what);
-    }
-
-    /// A process whose clock is off: any two are up to `skew` apart.
-    pub(crate) fn process(&self, name: &str, skew: Duration) -> Arc<Process> {
-        let most = u64::try_from(skew.as_millis()).unwrap_or(0);
-        let skew = i64::try_from(self.any(0..most + 1)).unwrap_or(0) - i64::try_from(most / 2).unwrap_or(0);
-        Arc::new(Process { name: format!("{name}{}", self.number()), skew, state: Mutex::default() })
     }
 
     /// Starts a task, of a process or of the world.
@@ -285,36 +231,6 @@ impl Sim {
         .await;
     }
 
-    /// Where a port is called or returns: anything may happen between the call and its effect, and between the effect and the answer.
-    pub(crate) async fn point(&self, process: &Arc<Process>) {
-        self.core().points += 1;
-        let latency = match self.any(0..100) {
-            0..60 => 0,
-            60..92 => self.any(1..40),
-            92..99 => self.any(40..400),
-            _ => self.any(400..3_000),
-        };
-        if self.strikes(Fault::Kill, Some(process)) {
-            process.kill();
-        }
-        if self.strikes(Fault::Freeze, Some(process)) {
-            let duration = i64::try_from(self.one_of(&[3_000, 20_000, 70_000, 90_000, 200_000]) + self.any(0..10_000)).unwrap_or(0);
-            let mut state = locked(&process.state);
-            state.frozen_until = self.now_ms() + duration;
-            state.frozen_ms += duration;
-        }
-        if self.strikes(Fault::CutOff, Some(process)) {
-            locked(&process.state).cut_off_until = self.now_ms() + i64::try_from(self.any(1_000..120_000)).unwrap_or(0);
-        }
-        self.sleep(Duration::from_millis(latency)).await;
-    }
-
-    /// Whether `process` cannot reach anything right now.
-    pub(crate) fn is_cut_off(&self, process: &Process) -> bool {
-        let now = self.now_ms();
-        locked(&process.state).cut_off_until > now
-    }
-
     /// Runs until `is_over` says so, asked whenever nothing can run, or until an invariant is broken.
     pub(crate) fn run(&self, most_points: u64, mut is_over: impl FnMut() -> bool) -> Ended {
         let ready: Arc<Mutex<Vec<TaskId>>> = Arc::default();
@@ -355,13 +271,10 @@ impl Sim {
             let id = runnable.swap_remove(place);
             let Some(mut task) = tasks.borrow_mut().remove(&id) else { continue };
             if let Some(process) = &task.process {
-                let (is_killed, frozen_until) = {
-                    let state = locked(&process.state);
-                    (state.is_killed, state.frozen_until)
-                };
-                if is_killed {
+                if process.is_killed() {
                     continue;
                 }
+                let frozen_until = process.frozen_until();
                 if frozen_until > self.now_ms() {
                     self.wake_at(frozen_until, task.waker.clone());
                     tasks.borrow_mut().insert(id, task);
@@ -372,7 +285,7 @@ impl Sim {
             // A panic that nobody catches ends its invocation, as the runtime does.
             let poll = AssertUnwindSafe(|| task.work.as_mut().poll(&mut Context::from_waker(&waker)));
             let polled = catch_unwind(poll).unwrap_or(Poll::Ready(()));
-            let is_killed = task.process.as_ref().is_some_and(|process| locked(&process.state).is_killed);
+            let is_killed = task.process.as_ref().is_some_and(|process| process.is_killed());
             if polled.is_pending() && !is_killed {
                 tasks.borrow_mut().insert(id, task);
             }
@@ -398,22 +311,5 @@ impl Sim {
                 return true;
             }
         }
-    }
-}
-
-/// The clock of a process: it passes as fast as all, but shows another time.
-pub(crate) struct ProcessClock {
-    pub(crate) sim: Sim,
-    pub(crate) skew: i64,
-}
-
-#[async_trait]
-impl Clock for ProcessClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.sim.now_ms() + self.skew).unwrap_or_else(|_| after(Timestamp::UNIX_EPOCH, Duration::ZERO))
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        self.sim.sleep(duration).await;
     }
 }

@@ -9,7 +9,8 @@ use shared::engine::ports::JournalError;
 use shared::heartbeat::Heartbeats;
 use shared::sweep::Tally;
 
-use crate::scheduler::{Process, Sim};
+use crate::process::Process;
+use crate::scheduler::Sim;
 use crate::store::unavailable;
 
 /// Signs of life of one process.

@@ -12,7 +12,8 @@ use shared::sweep::janitor::Letter;
 
 use crate::faults::Fault;
 use crate::invariants::Invariants;
-use crate::scheduler::{Process, Sim, locked};
+use crate::process::Process;
+use crate::scheduler::{Sim, locked};
 use crate::store::unavailable;
 
 /// How long a message is hidden that its consumer has not hidden itself, in milliseconds: as in the template.

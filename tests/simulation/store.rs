@@ -19,7 +19,8 @@ use shared::operate::{Erasure, Range, Records};
 
 use crate::faults::Fault;
 use crate::invariants::Invariants;
-use crate::scheduler::{Process, Sim};
+use crate::process::Process;
+use crate::scheduler::Sim;
 use crate::writes::{OwnedWrite, touched, words};
 
 /// The store, for one process.
@@ -95,7 +96,7 @@ impl SimStore {
             format!("{}: claim {} e{} by {} -> {outcome}", self.process.name, task.run, task.epoch, lease.message)
         });
         if let Ok(Claim::Taken(run)) = &claim {
-            self.invariants.claimed(&self.process, run);
+            self.invariants.claimed(&self.process, task, run);
         }
         claim
     }

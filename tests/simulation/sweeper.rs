@@ -10,7 +10,7 @@ use shared::engine::ports::JournalError;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{Backlog, CanaryQueue, Caretaker, DueEntry, DueIndex, Sweeper};
 
-use crate::scheduler::ProcessClock;
+use crate::process::ProcessClock;
 use crate::signs::Signs;
 use crate::sqs::SimQueue;
 use crate::store::SimStore;
