@@ -12,7 +12,7 @@ fn is_replay(answer: &Answer) -> bool {
 fn at_once(stack: &Stack, callers: usize, key: &str, body: &Value) -> Vec<Answer> {
     std::thread::scope(|scope| {
         let calls: Vec<_> = (0..callers).map(|_| scope.spawn(|| stack.ask_once(key, body))).collect();
-        calls.into_iter().map(|call| call.join().unwrap()).collect()
+        calls.into_iter().map(|call| call.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     })
 }
 
