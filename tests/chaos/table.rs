@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::facts::Facts;
 use crate::judge::{Promise, Verdict};
+use crate::people::ANSWER;
 use crate::plan::{Kind, Plan};
 
 /// How often one promise's breaking is told in full.
@@ -35,7 +36,11 @@ pub(crate) fn report(done: &Done, plan: &Plan, facts: &Facts, verdict: &Verdict)
     row("**runs accepted**", accepted.len().to_string(), "");
     let completed = facts.runs.values().filter(|run| run.status == "completed").count();
     row("runs completed", completed.to_string(), "");
-    row("of these dead in between, and retried when all was well again", facts.retried.len().to_string(), "");
+    row("of these dead in between, and retried", facts.retried.len().to_string(), "");
+    let cancelled = facts.runs.values().filter(|run| run.status == "cancelled").count();
+    row("runs cancelled, by their caller or a message that interrupts", cancelled.to_string(), "");
+    let asked = facts.runs.values().filter(|run| run.steps.iter().any(|step| step.output.as_deref() == Some(ANSWER))).count();
+    row("questions answered by a person", asked.to_string(), "");
     let in_turns: usize = facts.conversations.values().map(Vec::len).filter(|turns| *turns > 1).sum();
     row("turns in conversations of more than one", in_turns.to_string(), "");
     row("steps in journals", facts.runs.values().map(|run| run.steps.len()).sum::<usize>().to_string(), "");

@@ -8,9 +8,9 @@ use tests::Stack;
 use tests::client::{list, number, text};
 
 use crate::facts::{Claim, ModelCall, Writes};
+use crate::workers::stream_in;
 
-/// A worker's name is a UUID: its log stream.
-const UUID: usize = 36;
+/// Characters of a run's id.
 const RUN: usize = 30;
 
 /// What was seen so far.
@@ -82,7 +82,7 @@ fn note(writes: &mut Writes, entry: &Value) {
     if !is_done {
         return;
     }
-    if let Some(stream) = owner_in(&body) {
+    if let Some(stream) = stream_in(&body) {
         writes.claims.entry(run.to_owned()).or_default().push(Claim { at: done, stream: stream.to_owned() });
     }
     if let Some(step) = step_in(&body) {
@@ -114,15 +114,6 @@ fn run_in(body: &str) -> Option<&str> {
     body.get(begin..begin + RUN)
 }
 
-/// The worker that a write names: `<uuid>/<message>/<attempt>`.
-fn owner_in(body: &str) -> Option<&str> {
-    let is_uuid = |text: &str| {
-        let hyphens = [8, 13, 18, 23];
-        text.bytes().enumerate().all(|(i, byte)| if hyphens.contains(&i) { byte == b'-' } else { byte.is_ascii_hexdigit() })
-    };
-    body.match_indices('/').filter_map(|(end, _)| body.get(end.checked_sub(UUID)?..end)).find(|text| is_uuid(text))
-}
-
 /// The step that a write puts into the journal: the sort key `step#000001`.
 fn step_in(body: &str) -> Option<u32> {
     let begin = body.find("\"step#")? + "\"step#".len();
@@ -152,7 +143,7 @@ mod tests_of_reading {
 
     #[test]
     fn a_claim_and_a_step_are_told_from_what_was_written() {
-        let claim = format!(r#"{{"Key":{{"pk":{{"S":"local#run#{RUN_ID}"}}}},":me":{{"S":"{STREAM}/abc.0/1"}}}}"#);
+        let claim = format!(r#"{{"Key":{{"pk":{{"S":"local#run#{RUN_ID}"}}}},":me":{{"S":"queue-consumer/{STREAM}/abc.0/1"}}}}"#);
         let step = format!(r#"[{{"pk":{{"S":"local#run#{RUN_ID}"}},"sk":{{"S":"step#000003"}}}}]"#);
         let writes = seen(&[entry("UpdateItem", 200, "", &claim), entry("TransactWriteItems", 200, "", &step)]);
         assert_eq!(writes.claims[RUN_ID], [Claim { at: 1005, stream: STREAM.into() }]);

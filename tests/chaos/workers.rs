@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use tests::Stack;
 use tests::client::{list, text};
 
+/// Characters of a UUID.
+const UUID: usize = 36;
+
 /// A process that runs a function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Worker {
@@ -35,10 +38,19 @@ pub(crate) fn of_function(stack: &Stack, function: &str) -> Vec<Worker> {
     found.collect()
 }
 
+/// The log stream of the worker that a text names first: `<log stream>/`, and a log stream is a UUID here.
+pub(crate) fn stream_in(text: &str) -> Option<&str> {
+    let is_uuid = |text: &str| {
+        let hyphens = [8, 13, 18, 23];
+        text.bytes().enumerate().all(|(i, byte)| if hyphens.contains(&i) { byte == b'-' } else { byte.is_ascii_hexdigit() })
+    };
+    text.match_indices('/').filter_map(|(end, _)| text.get(end.checked_sub(UUID)?..end)).find(|text| is_uuid(text))
+}
+
 /// The streams of the workers that hold a lease now, by the records of these runs.
 pub(crate) fn busy(stack: &Stack, runs: &BTreeSet<String>) -> BTreeSet<String> {
     let holders = records(stack, runs).into_iter().filter(|record| record["state"]["S"] == "running");
-    let owners = holders.filter_map(|record| Some(record["lease_owner"]["S"].as_str()?.split('/').next()?.to_owned()));
+    let owners = holders.filter_map(|record| Some(stream_in(record["lease_owner"]["S"].as_str()?)?.to_owned()));
     owners.collect()
 }
 
