@@ -108,7 +108,8 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
     watch.read();
     let (writes, calls) = watch.end();
     let retried = retries.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().collect();
-    let facts = Facts { requests: work.requests(), runs, calls, writes, hurts, conversations, dead_letters, retried };
+    let facts =
+        Facts { requests: work.requests(), events: work.events(), runs, calls, writes, hurts, conversations, dead_letters, retried };
     (facts, Done { seed: order.seed, injected, failing, calming })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::events::Published;
 use crate::plan::Kind;
 use crate::work::Request;
 
@@ -10,6 +11,8 @@ use crate::work::Request;
 pub(crate) struct Facts {
     /// What callers asked and were told.
     pub(crate) requests: Vec<Request>,
+    /// What senders of events were told.
+    pub(crate) events: Vec<Published>,
     /// Every run that has a record, accepted or not.
     pub(crate) runs: BTreeMap<String, Run>,
     /// What the model was asked, in order of arrival.

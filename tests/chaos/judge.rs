@@ -1,12 +1,14 @@
 //! Judges what is known: each promise is a function from the facts to what broke it. Nothing here looks at the system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::causes::{Cause, cause};
 use crate::facts::{Facts, ModelCall, Run};
 use crate::people::Cancel;
 use crate::work::Request;
 
+/// How the offline model begins to answer what it does not know: the ticket of an event, for one.
+const UNKNOWN: &str = "This answer comes from the offline demo model";
 /// What two times may differ by that were taken at two ends of a busy machine, in milliseconds.
 const SKEW: i64 = 1_000;
 /// By then a worker has heard that its run was cancelled.
@@ -73,7 +75,7 @@ impl Promise {
             Self::StepsOnce => "finished steps repeated",
             Self::CallsExplained => "model calls repeated without a cause",
             Self::Turns => "conversation order violations",
-            Self::OneRunPerKey => "keys with more than one run",
+            Self::OneRunPerKey => "keys or events with more than one run",
             Self::Accepted => "requests refused for no good reason",
             Self::DeadAgree => "disagreements about the dead",
         }
@@ -99,6 +101,7 @@ impl Verdict {
 pub(crate) fn judge(facts: &Facts) -> Verdict {
     let mut verdict = Verdict::default();
     requests(facts, &mut verdict);
+    events(facts, &mut verdict);
     runs(facts, &mut verdict);
     calls(facts, &mut verdict);
     crate::turns::judge(facts, &mut |subject, detail| verdict.broken(Promise::Turns, subject, detail));
@@ -151,6 +154,32 @@ fn requests(facts: &Facts, verdict: &mut Verdict) {
     }
 }
 
+/// One event is one event, however often it is sent; and of all events about one ticket comes one run.
+fn events(facts: &Facts, verdict: &mut Verdict) {
+    let mut ids: BTreeMap<&str, &str> = BTreeMap::new();
+    for event in &facts.events {
+        let Some(recorded) = &event.event else {
+            verdict.broken(Promise::Accepted, &event.id, format!("the event was never accepted, at last: {}", event.refusal));
+            continue;
+        };
+        if *ids.entry(&event.id).or_insert(recorded) != recorded {
+            verdict.broken(Promise::OneRunPerKey, &event.id, format!("one event is {} and {recorded}", ids[event.id.as_str()]));
+        }
+        for run in event.runs.iter().filter(|run| !facts.runs.contains_key(*run)) {
+            verdict.broken(Promise::NothingLost, run, "started by an event, but there is no record");
+        }
+    }
+    let accepted = facts.events.iter().filter(|event| event.event.is_some());
+    for ticket in accepted.map(|event| event.ticket.as_str()).collect::<BTreeSet<_>>() {
+        let runs: Vec<&str> = facts.runs.values().filter(|run| run.prompt.contains(ticket)).map(|run| run.id.as_str()).collect();
+        match runs.len() {
+            1 => {}
+            0 => verdict.broken(Promise::NothingLost, ticket, "no run came of its events"),
+            _ => verdict.broken(Promise::OneRunPerKey, ticket, format!("the runs {runs:?} came of its events")),
+        }
+    }
+}
+
 /// Its caller took it back, or another message of its conversation took its place.
 fn may_be_cancelled(facts: &Facts, request: &Request) -> bool {
     let ends_others = |other: &&Request| other.strategy.is_some() && other.conversation == request.conversation;
@@ -176,8 +205,9 @@ fn runs(facts: &Facts, verdict: &mut Verdict) {
     for run in facts.runs.values() {
         match run.status.as_str() {
             "completed" => {
-                let wanted = format!("You said: {}", run.prompt);
-                if run.response.as_deref() != Some(&wanted) {
+                // What the offline model says to an echo, and to everything that it does not know.
+                let wanted = if run.prompt.starts_with("echo") { format!("You said: {}", run.prompt) } else { UNKNOWN.to_owned() };
+                if !run.response.as_deref().is_some_and(|response| response.starts_with(&wanted)) {
                     verdict.broken(Promise::RightAnswers, &run.id, format!("answered {:?} to {:?}", run.response, run.prompt));
                 }
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::causes::Cause;
+use crate::events::Published;
 use crate::facts::{Claim, DeadLetters, Facts, Hurt, ModelCall, Run, Step, Turn};
 use crate::judge::{Promise, judge};
 use crate::people::Cancel;
@@ -215,6 +216,21 @@ fn one_key_is_one_run() {
     // Also when no answer tells of the other run.
     let hidden = |facts: &mut Facts| facts.runs.get_mut(NEXT).unwrap().prompt = "echo run_1".into();
     assert!(broken_by(hidden).contains(&Promise::OneRunPerKey));
+}
+
+#[test]
+fn the_events_about_one_ticket_are_one_run() {
+    let sent = |id: &str, event: &str, ticket: &str| Published {
+        id: id.into(),
+        ticket: ticket.into(),
+        event: Some(event.into()),
+        ..Published::default()
+    };
+    assert_eq!(broken_by(|facts| facts.events.extend([sent("a", "evt_1", RUN), sent("a", "evt_1", RUN), sent("b", "evt_2", RUN)])), []);
+    assert_eq!(broken_by(|facts| facts.events.extend([sent("a", "evt_1", RUN), sent("a", "evt_2", RUN)])), [Promise::OneRunPerKey]);
+    assert_eq!(broken_by(|facts| facts.events.push(sent("a", "evt_1", "echo"))), [Promise::OneRunPerKey], "two runs are about it");
+    assert_eq!(broken_by(|facts| facts.events.push(sent("a", "evt_1", "T-9"))), [Promise::NothingLost]);
+    assert_eq!(broken_by(|facts| facts.events.push(Published::default())), [Promise::Accepted]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod cases;
 mod causes;
 mod collect;
 mod drive;
+mod events;
 mod facts;
 mod judge;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::plan::{By, Kind, Plan};
 const PATH: &str = "/__reprise/faults";
 const MODEL_PATH: &str = "/reprise/faults";
 /// Most milliseconds that an answer of the model takes without a fault: a time to be killed in.
-const LATENCY_MS: u32 = 500;
+const LATENCY_MS: u32 = 1_200;
 /// Oftener than this, and no run would live to be judged.
 const HIGHEST_RATE: f64 = 0.3;
 

@@ -33,10 +33,12 @@ pub(crate) fn report(done: &Done, plan: &Plan, facts: &Facts, verdict: &Verdict)
     row("what", "number".into(), "must be");
     row("---", "---:".into(), "---:");
     let accepted: std::collections::BTreeSet<&str> = facts.requests.iter().flat_map(|request| request.runs()).collect();
-    row("**runs accepted**", accepted.len().to_string(), "");
+    row("**runs accepted from callers**", accepted.len().to_string(), "");
     let completed = facts.runs.values().filter(|run| run.status == "completed").count();
     row("runs completed", completed.to_string(), "");
     row("of these dead in between, and retried", facts.retried.len().to_string(), "");
+    let of_events = facts.runs.values().filter(|run| facts.events.iter().any(|event| run.prompt.contains(&event.ticket))).count();
+    row("runs started by events", of_events.to_string(), "");
     let cancelled = facts.runs.values().filter(|run| run.status == "cancelled").count();
     row("runs cancelled, by their caller or a message that interrupts", cancelled.to_string(), "");
     let asked = facts.runs.values().filter(|run| run.steps.iter().any(|step| step.output.as_deref() == Some(ANSWER))).count();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tests::Stack;
 use tests::fresh;
 
+use crate::events::{self, Published};
 use crate::people::{self, Cancel};
 use crate::time::{now, pause};
 
@@ -76,6 +77,8 @@ pub(crate) enum Caller {
     ChangesMind,
     /// Is asked by the agent, and answers.
     Human,
+    /// Sends events that start runs.
+    Events,
 }
 
 impl Caller {
@@ -86,6 +89,7 @@ impl Caller {
             50..68 => Self::Twice,
             68..76 => Self::ChangesMind,
             76..82 => Self::Human,
+            82..87 => Self::Events,
             _ => Self::Burst,
         }
     }
@@ -96,17 +100,23 @@ impl Caller {
 pub(crate) struct Work<'a> {
     stack: &'a Stack,
     done: Mutex<Vec<Request>>,
+    events: Mutex<Vec<Published>>,
     open: Mutex<BTreeSet<String>>,
 }
 
 impl<'a> Work<'a> {
     pub(crate) fn new(stack: &'a Stack) -> Self {
-        Self { stack, done: Mutex::default(), open: Mutex::default() }
+        Self { stack, done: Mutex::default(), events: Mutex::default(), open: Mutex::default() }
     }
 
     /// What all callers have seen.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What all senders of events have seen.
+    pub(crate) fn events(&self) -> Vec<Published> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The accepted runs that have not been seen to end.
@@ -136,6 +146,12 @@ impl<'a> Work<'a> {
                 self.insist(request);
             }
             Caller::Burst => self.burst(&mut rng),
+            Caller::Events => {
+                let published = events::publish(self.stack, &mut rng);
+                let runs = published.iter().flat_map(|event| event.runs.iter().cloned());
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).extend(runs);
+                self.events.lock().unwrap_or_else(PoisonError::into_inner).extend(published);
+            }
             Caller::ChangesMind => {
                 let mut request = self.insist_in(Request::new(&mut rng, false));
                 pause(Duration::from_millis(rng.u64(0..2_500)));
