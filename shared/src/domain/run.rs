@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{after, between, rfc3339_millis};
 use super::event::Event;
-use super::failure::Failure;
+use super::failure::{Failure, FailureCode};
 use super::id::{ConversationId, EventId, RunId, TenantId};
 use super::state::{Command, RunState};
 use super::step::Usage;
@@ -124,7 +124,7 @@ pub struct Run {
     /// What it waits for, while it is `waiting`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
-    /// How long it has waited in all, in milliseconds: waiting is no working time.
+    /// How long it has waited or was dead in all, in milliseconds: that is no working time.
     #[serde(default)]
     pub waited_ms: i64,
     /// The trigger that started it, if one did; its input is then its own, not the event's.
@@ -214,7 +214,8 @@ impl Run {
         let to = self.state.after(command).ok_or(self.state)?;
         // The worker that had it vanished: what it was doing may have happened.
         self.abandoned |= self.state == RunState::Running && cause.reason == WORKER_LOST;
-        if self.state == RunState::Waiting {
+        // Nor was it worked on while it was dead: an operator may come days later.
+        if matches!(self.state, RunState::Waiting | RunState::Dead) {
             self.waited_ms += i64::try_from(between(self.updated_at, cause.at).as_millis()).unwrap_or(i64::MAX);
         }
         self.state = to;
@@ -230,8 +231,9 @@ impl Run {
             Command::Wait => self.attempts = self.attempts.saturating_sub(1),
             Command::Retry | Command::LineUp => {
                 self.attempts = 0;
-                // The operator has looked.
-                self.abandoned = false;
+                // Whoever is told that a call may have happened has looked. Of a run that died of something else nobody was told.
+                let was_told = |last: &Transition| last.reason == FailureCode::UncertainToolCall.as_str();
+                self.abandoned &= !self.transitions.last().is_some_and(was_told);
             }
             Command::Resend => self.resends += 1,
             Command::Claim
@@ -312,7 +314,7 @@ impl Run {
         matches!(self.waiting, Some(Waiting::Turn))
     }
 
-    /// How long it has been worked on or queued, waits left out.
+    /// How long it has been worked on or queued, waits and the time between a death and a retry left out.
     #[must_use]
     pub fn working_time(&self, now: Timestamp) -> Duration {
         between(self.created_at, now).saturating_sub(Duration::from_millis(u64::try_from(self.waited_ms).unwrap_or(0)))
@@ -346,7 +348,6 @@ pub const WORKER_LOST: &str = "worker_lost";
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::failure::FailureCode;
     use super::*;
     use crate::fakes::a_run;
 
@@ -427,10 +428,36 @@ mod tests {
     }
 
     #[test]
+    fn only_whoever_was_told_that_a_call_may_have_happened_lets_it_be_made_again() {
+        for (reason, expected) in [(FailureCode::UncertainToolCall.as_str(), false), (WORKER_LOST, true)] {
+            for command in [Command::Retry, Command::LineUp] {
+                let mut run = Run { state: RunState::Running, abandoned: true, ..run() };
+                run.apply(Command::Die, Cause { reason, ..cause(1) }).unwrap();
+                run.apply(command, cause(2)).unwrap();
+                assert_eq!(run.abandoned, expected, "{reason} {command:?}");
+            }
+        }
+    }
+
+    #[test]
     fn waiting_is_no_working_time() {
         let mut run = Run { state: RunState::Running, ..run() };
         run.apply(Command::Wait, cause(10)).unwrap();
         run.apply(Command::Wake, cause(70)).unwrap();
         assert_eq!(run.working_time(Timestamp::from_second(100).unwrap()), Duration::from_secs(40));
+    }
+
+    #[test]
+    fn nor_is_the_time_until_an_operator_retries_a_dead_run() {
+        for (command, expected) in [(Command::Retry, 30), (Command::LineUp, 20)] {
+            let mut run = Run { state: RunState::Running, ..run() };
+            run.apply(Command::Die, cause(10)).unwrap();
+            run.apply(command, cause(100_010)).unwrap();
+            if command == Command::LineUp {
+                run.apply(Command::Wake, cause(100_020)).unwrap();
+            }
+            let worked = run.working_time(Timestamp::from_second(100_030).unwrap());
+            assert_eq!(worked, Duration::from_secs(expected), "{command:?}");
+        }
     }
 }
