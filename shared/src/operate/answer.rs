@@ -94,6 +94,8 @@ async fn wake(
     let mut woken = run.clone();
     woken.apply(Command::Wake, cause).map_err(|_| JournalError::Lost)?;
     woken.steps += 1;
+    // A step is progress, and no worker was at it.
+    (woken.attempts, woken.abandoned) = (0, false);
     let body = StepBody::Tool(ToolStep { call, output, is_error });
     let step = Step { index: woken.steps, started_at, ended_at: cause.at, body };
     let done = commit(journal, Change { run: &woken, guard, step: Some(&step), response: None, cause }).await?;
@@ -143,6 +145,15 @@ mod tests {
         let refused = answer(&store, &queue, cause(6), &run.tenant, run.id, &late).await;
         assert!(matches!(refused, Err(CommandError::NotAsked)), "the question is answered");
         assert_eq!(store.journal_of(run.id).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_that_vanished_before_the_question_left_behind_is_over_with_the_answer() {
+        let (store, queue, run) = (MemoryStore::default(), MemoryQueue::default(), Run { abandoned: true, attempts: 2, ..waiting() });
+        store.put(run.clone());
+        let new = NewAnswer { question_id: "q1".into(), text: "yes".into() };
+        let woken = answer(&store, &queue, cause(5), &run.tenant, run.id, &new).await.unwrap();
+        assert_eq!((woken.abandoned, woken.attempts), (false, 0), "the next call was not begun by anybody");
     }
 
     #[tokio::test]
