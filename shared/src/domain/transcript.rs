@@ -49,7 +49,10 @@ impl Transcript {
                 self.messages.push(model.message.clone());
             }
             StepBody::Tool(tool) => {
-                self.pending.retain(|call| call.id != tool.call.id);
+                // One at a time: some providers give two calls of one answer the same id.
+                if let Some(place) = self.pending.iter().position(|call| call.id == tool.call.id) {
+                    self.pending.remove(place);
+                }
                 self.last_call = Some((tool.call.clone(), self.repeats_of(&tool.call) + 1));
                 self.messages.push(Message::tool(&tool.call, &tool.output));
             }
@@ -141,6 +144,16 @@ mod tests {
         assert_eq!(transcript.next(), Next::Ended("noon".into()));
         assert_eq!(transcript.messages().len(), 6);
         assert_eq!(transcript.steps(), 4);
+    }
+
+    #[test]
+    fn two_calls_with_one_id_are_two_calls() {
+        let mut transcript = open();
+        transcript.record(&model(1, Message { tool_calls: vec![call(""), call("")], ..Message::assistant("") }));
+        transcript.record(&tool(2, ""));
+        assert_eq!(transcript.next(), Next::Tool(call("")));
+        transcript.record(&tool(3, ""));
+        assert_eq!(transcript.next(), Next::Model);
     }
 
     #[test]
