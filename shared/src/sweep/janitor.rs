@@ -144,8 +144,10 @@ fn verdict(task: &Task, run: Option<&Run>) -> Verdict {
     }
     match run.state {
         RunState::Completed | RunState::Failed | RunState::Cancelled => Verdict::Delete("the run has ended"),
+        // A dead run that was put back and waits for its turn, for one: the end of the wait is a new message.
+        RunState::Waiting => Verdict::Delete("the run waits"),
         // Not dead yet: its last delivery was cut off, and the sweeper will say so of it.
-        RunState::Dead | RunState::Queued | RunState::Running | RunState::Waiting => Verdict::Keep,
+        RunState::Dead | RunState::Queued | RunState::Running => Verdict::Keep,
     }
 }
 

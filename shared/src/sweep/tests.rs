@@ -283,12 +283,12 @@ async fn the_janitor_deletes_what_means_nothing_and_leaves_the_dead_and_the_pois
         let run = a_run_in(state, 3);
         store.put(run.clone());
         deleted.push(Run { epoch: 2, ..run.clone() }.task().to_body());
-        let has_ended_otherwise = matches!(state, RunState::Completed | RunState::Failed | RunState::Cancelled);
-        if has_ended_otherwise { &mut deleted } else { &mut kept }.push(run.task().to_body());
+        let needs_none = matches!(state, RunState::Completed | RunState::Failed | RunState::Cancelled | RunState::Waiting);
+        if needs_none { &mut deleted } else { &mut kept }.push(run.task().to_body());
     }
     deleted.push(a_run_in(RunState::Dead, 1).task().to_body());
     let letters = Arc::new(LetterBox::with(&[kept.clone(), deleted.clone()].concat()));
-    assert_eq!(janitor(letters.clone(), store).tidy().await, 12);
+    assert_eq!(janitor(letters.clone(), store).tidy().await, 13);
     assert_eq!(letters.bodies(), kept);
     assert!(letters.hidden.lock().unwrap().is_empty());
 }
