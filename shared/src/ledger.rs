@@ -136,7 +136,8 @@ async fn leave(
 /// Puts a dead run back: to the queue, or, if its conversation is busy, to the end of the line there.
 ///
 /// # Errors
-/// [`JournalError::Lost`] when the run has moved; `Ok(None)` when the line is full.
+/// [`JournalError::Lost`] when the run has moved, [`JournalError::NotFound`] when its conversation is being deleted, and it with
+/// that; `Ok(None)` when the line is full.
 pub async fn revive(journal: &dyn Journal, dead: &Run, cause: Cause<'_>) -> Result<Option<Committed>, JournalError> {
     for _ in 0..TRIES {
         let conversation = journal.conversation(&dead.tenant, dead.conversation).await?;
@@ -146,6 +147,9 @@ pub async fn revive(journal: &dyn Journal, dead: &Run, cause: Cause<'_>) -> Resu
             let change = Change { run: &run, guard: Guard::Seen(dead.seen()), step: None, response: None, cause };
             return commit(journal, change).await.map(Some);
         };
+        if conversation.is_being_deleted {
+            return Err(JournalError::NotFound);
+        }
         conversation.version += 1;
         let command = match conversation.enter(dead.id, cause.at) {
             Entered::Active => Command::Retry,

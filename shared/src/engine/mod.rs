@@ -270,7 +270,7 @@ impl Engine {
                 Ok(Some(_)) => Advance::Waiting,
                 // Its conversation has no room, or it has moved: the message is needed until that is clear.
                 Ok(None) => Advance::Again { after: self.limits.lease },
-                Err(JournalError::Lost) => Advance::Again { after: Limits::LEASE_MARGIN },
+                Err(JournalError::Lost | JournalError::NotFound) => Advance::Again { after: Limits::LEASE_MARGIN },
                 Err(error) => return Err(error),
             },
             // On its way to the dead-letter queue, which takes as many deliveries as the queue's policy says.

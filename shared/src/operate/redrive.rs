@@ -44,6 +44,7 @@ impl Redrive {
         let run = match done {
             Ok(Some(done)) => done.run,
             Ok(None) => return Err(CommandError::ConversationFull),
+            Err(JournalError::NotFound) => return Err(CommandError::NotFound),
             // Somebody else was faster: a retry, or the worker that a redrive woke. Either way it is no longer dead.
             Err(JournalError::Lost) => {
                 let state = self.records.run(tenant, id).await?.map_or(RunState::Queued, |run| run.state);
@@ -72,7 +73,23 @@ impl Redrive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::conversation::Conversation;
+    use crate::engine::ports::{ConversationWrite, Journal, Write};
     use crate::fakes::{FixedClock, MemoryQueue, MemoryStore, a_run};
+
+    #[tokio::test]
+    async fn a_dead_run_of_a_conversation_that_is_being_deleted_stays_dead() {
+        let (store, queue) = (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+        let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
+        let run = Run { state: RunState::Dead, ..a_run(&"acme".parse().unwrap(), clock.now()) };
+        store.put(run.clone());
+        let mut conversation = Conversation::new(run.conversation, run.id, clock.now());
+        conversation.close(clock.now());
+        store.write(&[Write::Conversation(&run.tenant, ConversationWrite::Open(&conversation))]).await.unwrap();
+        let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock };
+        assert!(matches!(redrive.retry(&run.tenant, run.id, "ana").await, Err(CommandError::NotFound)));
+        assert_eq!((store.get(run.id), queue.take().len()), (Some(run), 0));
+    }
 
     #[tokio::test]
     async fn a_retry_whose_message_was_lost_is_retried_by_another() {
