@@ -213,8 +213,13 @@ impl Engine {
             Err(JournalError::Lost) => return Ok(Advance::Lost),
             other => other?,
         };
-        let input = self.journal.input(&run).await?;
-        self.advance(run, &input, delivery.carrier(), window, hold).await
+        match self.journal.input(&run).await {
+            Ok(input) => self.advance(run, &input, delivery.carrier(), window, hold).await,
+            Err(error) => {
+                let (stop, steps) = (self.unread(&run, &error), run.steps);
+                self.settle(run, stop, delivery.carrier(), steps).await
+            }
+        }
     }
 
     /// A claim does not say when somebody has to look, because that was set when the run was queued and is mostly before the end of
@@ -335,7 +340,10 @@ impl Engine {
             let message = format!("no agent is named `{}` in this version; deploy it, then retry the run", run.agent);
             return Err(Stop::Attempt(self.failure(run, FailureCode::UnknownAgent, message), None));
         };
-        let mut transcript = self.rebuild(run, agent, input).await?;
+        let mut transcript = self.rebuild(run, agent, input).await.map_err(|stop| match stop {
+            Stop::Journal(error) => self.unread(run, &error),
+            other => other,
+        })?;
         if run.abandoned {
             self.refuse_uncertain(run, &transcript)?;
         }
@@ -399,6 +407,14 @@ impl Engine {
             }
         }
         Ok(transcript)
+    }
+
+    /// What a run begins with could not be read. Nothing was called yet: the lease is given back, not left to lapse, so that nobody
+    /// takes the next call for one that may have happened.
+    fn unread(&self, run: &Run, error: &JournalError) -> Stop {
+        tracing::warn!(run.id = %run.id, error = %chain(error), "the input or the journal of a run could not be read");
+        let message = "what the run was asked, or what it had done, could not be read";
+        Stop::Attempt(self.failure(run, FailureCode::JournalUnavailable, message), None)
     }
 
     /// The previous worker vanished, perhaps in the middle of a tool call: that call is repeated only if it may be.

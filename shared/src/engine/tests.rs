@@ -459,6 +459,18 @@ async fn a_tool_call_that_may_have_happened_is_not_made_again() {
 }
 
 #[tokio::test]
+async fn a_run_that_could_not_be_read_is_given_back_before_its_next_call_is_taken_for_begun() {
+    let w = abandoned_before_a_tool(Toolbox::of(vec![Arc::new(Pays)])).await;
+    let run = Run { state: RunState::Queued, lease_owner: None, lease_until_ms: 0, attempts: 0, ..w.stored() };
+    w.store.put(Run { event: crate::domain::id::EventId::new(w.clock.now()), ..run.clone() });
+    assert!(matches!(w.take_up(1).await, Advance::Again { .. }));
+    let unread = w.stored();
+    assert_eq!((unread.state, unread.error().unwrap().code.as_ref(), unread.abandoned), (RunState::Queued, "journal_unavailable", false));
+    w.store.put(Run { event: run.event, ..unread });
+    assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Completed, .. }));
+}
+
+#[tokio::test]
 async fn nor_is_it_after_a_panic() {
     let w = abandoned_before_a_tool(Toolbox::of(vec![Arc::new(Pays)])).await;
     w.clock.advance(Duration::from_secs(61));
