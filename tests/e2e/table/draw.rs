@@ -140,7 +140,9 @@ impl Draw {
 
     /// The next step of a run, with what it changes of it.
     pub(crate) fn finished_step(&mut self, both: &Both, run: Run) -> Vec<Drawn> {
-        let step = self.step(run.steps + 1, both.now);
+        // Now and then not the next one after all.
+        let index = run.steps + 1 + u32::from(self.one_in(4));
+        let step = self.step(index, both.now);
         let (usage, cost_micros) = (Usage { input_tokens: self.below(99), output_tokens: 7 }, self.one_in(2).then(|| self.below(1_000)));
         let run = Run { usage, cost_micros, abandoned: self.one_in(3), attempts: 1, updated_at: both.now, ..run };
         vec![Drawn::Progress(run.clone(), step.clone()), Drawn::Step(run, step)]
@@ -284,13 +286,18 @@ impl Draw {
     /// A tool's result or a model's answer; now and then one that is larger than an item.
     pub(crate) fn step(&mut self, index: u32, at: Timestamp) -> Step {
         let text = if self.one_in(8) { "ä\"€".repeat(60_000) } else { "noon".to_owned() };
-        let body = if self.one_in(2) {
-            StepBody::Tool(ToolStep { call: call(json!({"a": {}})), output: text, is_error: false })
-        } else {
-            let usage = Usage { input_tokens: 10, output_tokens: 5 };
-            let (provider, model, message) = ("openai".into(), "m".into(), Message::assistant(text));
-            StepBody::Model(ModelStep { provider, model, message, finish_reason: FinishReason::Stop, usage, failures: Vec::new() })
-        };
+        if self.one_in(2) {
+            return Self::answer(index, at, text);
+        }
+        let body = StepBody::Tool(ToolStep { call: call(json!({"a": {}})), output: text, is_error: false });
+        Step { index, started_at: at, ended_at: at, body }
+    }
+
+    /// A model's answer.
+    pub(crate) fn answer(index: u32, at: Timestamp, text: String) -> Step {
+        let usage = Usage { input_tokens: 10, output_tokens: 5 };
+        let (provider, model, message) = ("openai".into(), "m".into(), Message::assistant(text));
+        let body = StepBody::Model(ModelStep { provider, model, message, finish_reason: FinishReason::Stop, usage, failures: Vec::new() });
         Step { index, started_at: at, ended_at: at, body }
     }
 

@@ -22,7 +22,7 @@ use shared::domain::clock::after;
 use shared::domain::id::{ConversationId, EventId, RunId, TenantId};
 use shared::domain::run::{Cause, Run};
 use shared::domain::state::{Command, RunState};
-use shared::domain::step::Step;
+use shared::domain::step::{LARGEST_STEP, Step};
 use shared::engine::ports::{Claim, Guard, Journal, JournalError, Lease};
 use shared::fakes::MemoryStore;
 use shared::ledger::{Change, commit};
@@ -168,7 +168,7 @@ impl Both {
         let step = draw.one_in(2).then(|| draw.step(run.steps + 1, self.now));
         changed.steps += u32::from(step.is_some());
         let answer = step.as_ref().and_then(Draw::answer_of).filter(|_| changed.state == RunState::Completed);
-        let held = Guard::Held { lease_no: run.lease_no, steps: run.steps };
+        let held = Guard::Held { lease_no: run.lease_no, steps: run.steps + u32::from(draw.one_in(6)) };
         let guard = if run.state == RunState::Running && draw.one_in(2) { held } else { Guard::Seen(run.seen()) };
         let change = Change { run: &changed, guard, step: step.as_ref(), response: answer.as_deref(), cause };
         assert_eq!(words(commit(&self.memory, change).await), words(commit(self.table.as_ref(), change).await));
@@ -271,4 +271,33 @@ fn whatever_is_called_the_table_answers_and_keeps_what_the_store_in_memory_does(
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
+}
+
+#[test]
+fn the_largest_step_is_stored_with_the_end_of_its_run_and_read_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let table = new_table(&tests::address("REPRISE_TEST_EMULATOR")).await;
+        let mut both = Both::new(Arc::new(table), 0);
+        let draw = &mut Draw::new(1);
+        both.write(&draw.acceptance(&both)).await;
+        let run = both.memory.get(both.runs[0]).unwrap();
+        both.now = after(both.now, Duration::from_secs(1));
+        let answer = "x".repeat(LARGEST_STEP - Draw::answer(1, both.now, String::new()).size());
+        let step = Draw::answer(1, both.now, answer);
+        assert_eq!(step.size(), LARGEST_STEP);
+        let cause = Cause { at: both.now, by: "w1", reason: "answered", patience: Duration::ZERO };
+        let mut ended = Run { state: RunState::Running, steps: 1, ..run.clone() };
+        ended.apply(Command::Complete, cause).unwrap();
+        let response = Draw::answer_of(&step);
+        let change = Change { run: &ended, guard: Guard::Seen(run.seen()), step: Some(&step), response: response.as_deref(), cause };
+        for store in [&both.memory as &dyn Journal, both.table.as_ref()] {
+            commit(store, change).await.unwrap();
+        }
+        both.compare().await;
+        let turns = both.table.turns(&both.tenant, run.conversation, None, 1).await.unwrap();
+        assert_eq!((turns[0].response_step, &turns[0].response), (Some(1), &None), "the answer stands in its step alone");
+        let later = both.table.history(&Run { id: both.runs[5], ..run }).await.unwrap();
+        assert_eq!(later.last().and_then(|message| message.content.clone()), response);
+    });
 }
