@@ -310,11 +310,7 @@ impl Journal for MemoryStore {
         // The real one's update writes these and no others.
         let Some(old) = tables.runs.get_mut(&task.run) else { return Ok(Claim::Refused(Refusal::Missing)) };
         let (abandoned, failures, first_failed_at) = (old.abandoned, old.failures.clone(), old.first_failed_at);
-        // It counts each claim, also one that the transport repeats; the next whole write of the worker puts that right.
-        let attempts = old.attempts + 1;
-        let mut transitions = old.transitions.clone();
-        transitions.push(lease.transition());
-        *old = Run { abandoned, failures, first_failed_at, attempts, transitions, ..taken.clone() };
+        *old = Run { abandoned, failures, first_failed_at, ..taken.clone() };
         Ok(Claim::Taken(Box::new(taken)))
     }
 
