@@ -12,7 +12,7 @@ use crate::telemetry::chain;
 use futures_util::future::{Either, select};
 
 /// How often a worker looks whether its run is still its own while a call is in flight. A cancellation thus reaches it within two
-/// seconds; a look is half a read unit.
+/// seconds; a look is one read unit.
 const LOOK: Duration = Duration::from_millis(1_500);
 
 impl Engine {
