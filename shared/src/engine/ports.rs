@@ -276,7 +276,8 @@ pub trait Journal: Send + Sync {
     async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError>;
     /// What a run is asked: its own input, or its event's.
     async fn input(&self, run: &Run) -> Result<AgentInput, JournalError>;
-    /// All steps of a run, in order.
+    /// All steps of a run, in order; an error if there are fewer than its record counts (it is being deleted, or the read fell
+    /// between two writes): none of them may be paid for again.
     async fn steps(&self, run: &Run) -> Result<Vec<Step>, JournalError>;
     /// The messages of the turns before this run, in order of arrival, see [`Turn::into_history`].
     async fn history(&self, run: &Run) -> Result<Vec<Message>, JournalError>;

@@ -347,7 +347,8 @@ impl Journal for MemoryStore {
 
     async fn steps(&self, run: &Run) -> Result<Vec<Step>, JournalError> {
         self.check()?;
-        Ok(self.journal_of(run.id))
+        let steps = self.journal_of(run.id);
+        if steps.len() < run.steps as usize { Err(unavailable()) } else { Ok(steps) }
     }
 
     async fn history(&self, run: &Run) -> Result<Vec<Message>, JournalError> {
