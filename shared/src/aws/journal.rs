@@ -95,7 +95,9 @@ impl Journal for Table {
     }
 
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError> {
-        let parts = if_held(Expression::default(), run.lease_no).set("lease_until_ms", n(until.as_millisecond())).into_parts();
+        let until = n(until.as_millisecond());
+        let held = if_held(Expression::default(), run.lease_no).if_at_most("lease_until_ms", until.clone());
+        let parts = held.set("lease_until_ms", until).into_parts();
         let update = self
             .client
             .update_item()

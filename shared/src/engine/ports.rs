@@ -268,7 +268,8 @@ pub trait Journal: Send + Sync {
     async fn write(&self, writes: &[Write<'_>]) -> Result<(), WriteError>;
     /// Takes the lease if the message's epoch counts and nobody holds it. One call.
     async fn claim(&self, task: &Task, lease: &Lease) -> Result<Claim, JournalError>;
-    /// Extends the lease; [`JournalError::Lost`] if it is not this one's any more. One call.
+    /// Extends the lease; [`JournalError::Lost`] if it is not this one's any more. Never shortens it: a renewal that was given up and
+    /// arrives late changes nothing. One call.
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError>;
     /// Whether the lease is still this one's: a cheap look, for the time that a call takes.
     async fn is_held(&self, run: &Run) -> Result<bool, JournalError>;

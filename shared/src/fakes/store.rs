@@ -318,10 +318,11 @@ impl Journal for MemoryStore {
         *locked(&self.writes) += 1;
         self.check()?;
         let mut tables = locked(&self.tables);
-        if !tables.is_held(run.id, run.lease_no) {
+        let until_ms = until.as_millisecond();
+        if !tables.is_held(run.id, run.lease_no) || tables.runs.get(&run.id).is_none_or(|stored| stored.lease_until_ms > until_ms) {
             return Err(JournalError::Lost);
         }
-        tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?.lease_until_ms = until.as_millisecond();
+        tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?.lease_until_ms = until_ms;
         Ok(())
     }
 

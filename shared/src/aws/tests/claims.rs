@@ -101,8 +101,9 @@ async fn a_renewal_names_the_lease_and_a_refused_one_means_that_it_is_lost() {
     let until = after(clock().now(), Duration::from_secs(90));
     let rule = mock!(aws_sdk_dynamodb::Client::update_item)
         .match_requests(|request| {
-            request.update_expression() == Some("SET #lease_until_ms = :lease_until_ms")
-                && request.condition_expression() == Some("#state = :state AND #lease_no = :lease_no")
+            request.update_expression() == Some("SET #lease_until_ms = :lease_until_ms_")
+                && request.condition_expression()
+                    == Some("#state = :state AND #lease_no = :lease_no AND #lease_until_ms <= :lease_until_ms")
                 && request.expression_attribute_values().unwrap()[":lease_no"] == n(5)
         })
         .then_output(|| UpdateItemOutput::builder().build());
