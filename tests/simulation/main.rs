@@ -4,6 +4,8 @@
 //! A failure names its seed: `SIM_SEED=<seed> cargo test -p tests --test simulation` runs that world again and shows
 //! what happened in it. `SIM_RUNS=<n>` runs more worlds, `SIM_FIRST=<seed>` others.
 
+#![expect(clippy::print_stdout, reason = "a test tells how much it has tried, and what fails before it is known why")]
+
 mod callers;
 mod consumer;
 mod faults;

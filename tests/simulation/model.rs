@@ -112,7 +112,8 @@ impl Model for SimModel {
         let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
         let usage = Usage { input_tokens: 10, output_tokens: 5 };
         self.sim.note(|| format!("{}: model answers {} with {number}", self.process.name, request.key));
-        Ok(ModelReply { provider: "simulated".into(), model: number.to_string(), message, finish_reason, usage })
+        // One whose price is known, or agents with a limit of cost would stop.
+        Ok(ModelReply { provider: "openai".into(), model: "gpt-4.1-nano".into(), message, finish_reason, usage })
     }
 }
 

@@ -73,6 +73,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
         max_attempts: sim.one_of(&[1, 2, 3, 4]),
     };
     let chaos = Duration::from_secs(sim.any(60..600));
+    let Ok(tenant) = "acme".parse() else { unreachable!("it is a name that a tenant may have") };
     let store = Arc::new(MemoryStore::default());
     let invariants = Arc::new(Invariants::new(&sim, &store, limits.max_attempts));
     let world = World {
@@ -85,7 +86,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
         conversations: Arc::default(),
         keyed: Arc::default(),
         busy: Arc::default(),
-        tenant: "acme".parse().unwrap(),
+        tenant,
         chaos,
     };
     for request in 0..sim.any(1..8) {

@@ -232,8 +232,7 @@ impl Run {
             Command::Retry | Command::LineUp => {
                 self.attempts = 0;
                 // Whoever is told that a call may have happened has looked. Of a run that died of something else nobody was told.
-                let was_told = |last: &Transition| last.reason == FailureCode::UncertainToolCall.as_str();
-                self.abandoned &= !self.transitions.last().is_some_and(was_told);
+                self.abandoned &= self.transitions.last().is_none_or(|death| death.reason != FailureCode::UncertainToolCall.as_str());
             }
             Command::Resend => self.resends += 1,
             Command::Claim
