@@ -75,7 +75,7 @@ impl Journal for Table {
             .set_expression_attribute_values(parts.values)
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(OnFailure::AllOld);
-        let stored = match update.send().await {
+        let stored = match self.update_alone(update).await {
             Ok(done) => {
                 let old = run_of(done.attributes.ok_or(JournalError::NotFound)?)?;
                 return Ok(Claim::Taken(Box::new(lease.take(old))));
@@ -107,7 +107,7 @@ impl Journal for Table {
             .set_condition_expression(parts.condition)
             .set_expression_attribute_names(parts.names)
             .set_expression_attribute_values(parts.values);
-        update.send().await.map(|_| ()).map_err(|error| match &error {
+        self.update_alone(update).await.map(|_| ()).map_err(|error| match &error {
             SdkError::ServiceError(e) if e.err().is_conditional_check_failed_exception() => JournalError::Lost,
             _ => unavailable(error),
         })

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{Delete, Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update};
 
 use super::expression::Expression;
@@ -68,6 +70,19 @@ impl Table {
             tokio::time::sleep(backoff(attempt)).await;
         }
         unreachable!("the loop returns")
+    }
+
+    /// One update. A transaction at work on the same item refuses it, which is over in a moment; the SDK takes that for final.
+    pub(super) async fn update_alone(&self, update: UpdateItemFluentBuilder) -> Result<UpdateItemOutput, SdkError<UpdateItemError>> {
+        for attempt in 1..TRIES {
+            match update.clone().send().await {
+                Err(SdkError::ServiceError(error)) if error.err().is_transaction_conflict_exception() => {
+                    tokio::time::sleep(backoff(attempt)).await;
+                }
+                other => return other,
+            }
+        }
+        update.send().await
     }
 
     /// Puts a whole item, on the expression's condition.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
-use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, TransactionConflictException};
 use aws_smithy_mocks::mock;
 
 use super::super::items::{n, run_item, s};
@@ -93,6 +93,22 @@ async fn a_claim_that_the_transport_repeats_finds_itself_and_writes_nothing() {
     let rule = mock!(aws_sdk_dynamodb::Client::update_item).then_error(move || refused(Some(run_item(&found).unwrap())));
     let Claim::Taken(taken) = table!(rule).claim(&task, &lease()).await.unwrap() else { panic!("refused") };
     assert_eq!(*taken, stored);
+}
+
+#[tokio::test]
+async fn a_claim_and_a_renewal_that_meet_a_transaction_are_tried_again_and_not_for_ever() {
+    let collides = || UpdateItemError::TransactionConflictException(TransactionConflictException::builder().build());
+    let rule = |times| {
+        let calls = mock!(aws_sdk_dynamodb::Client::update_item).sequence().error(collides).times(times);
+        calls.output(|| UpdateItemOutput::builder().set_attributes(Some(run_item(&run()).unwrap())).build()).build()
+    };
+    let claims = rule(2);
+    assert!(matches!(table!(claims).claim(&run().task(), &lease()).await.unwrap(), Claim::Taken(_)));
+    let renews = rule(2);
+    table!(renews).renew(&run(), clock().now()).await.unwrap();
+    let never = rule(9);
+    assert!(matches!(table!(never).renew(&run(), clock().now()).await, Err(JournalError::Unavailable(_))));
+    assert_eq!((claims.num_calls(), renews.num_calls(), never.num_calls()), (3, 3, 6));
 }
 
 #[tokio::test]
