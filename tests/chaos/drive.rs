@@ -11,15 +11,16 @@ use tests::Stack;
 use tests::client::text;
 
 use crate::collect;
-use crate::facts::{Facts, Hurt};
+use crate::facts::Facts;
 use crate::people;
-use crate::plan::{Blow, By, Kind, Plan};
+use crate::plan::{By, Kind, Plan};
 use crate::rules::Rules;
+use crate::strike::Striker;
 use crate::table::Done;
-use crate::time::{now, pause};
+use crate::time::pause;
 use crate::watch::Watch;
 use crate::work::{Caller, DOOMED, Work};
-use crate::workers::{self, Stopped};
+use crate::workers;
 
 /// Runs that may be at work at once: what two cores and one emulator carry.
 const IN_FLIGHT: usize = 20;
@@ -33,8 +34,6 @@ const LONGEST_EXTRA: Duration = Duration::from_secs(240);
 const PRESS: Duration = Duration::from_secs(12);
 /// Between two ticks of the sweeper that are begun beside its schedule, each of which lasts a minute.
 const BETWEEN_TICKS: Duration = Duration::from_secs(40);
-/// Longest that is waited for a worker to strike.
-const FIND: Duration = Duration::from_secs(20);
 /// When nothing fails any more, all must be quiet by then: a lease, a tick of the sweeper, a few back-offs, and the two minutes after
 /// which the sweeper sends a run for the second time.
 const CALM: Duration = Duration::from_secs(240);
@@ -51,7 +50,7 @@ pub(crate) struct Order {
 
 /// Lets things fail, and finds out what became of everything.
 pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) {
-    let (watch, work, stopped) = (Watch::begin(stack), Work::new(stack), Stopped::default());
+    let (watch, work) = (Watch::begin(stack), Work::new(stack));
     let begun = Instant::now();
     let mut rules = Rules::begin(stack, plan, order.seed);
     let (hurts, retries) = (Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
@@ -76,7 +75,8 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
                 pause(LOOK);
             }
         });
-        let blows = scope.spawn(|| strike(stack, plan, order, &work, &stopped, &hurts));
+        let striker = Striker { stack, plan, lease: order.lease, work: &work, hurts: &hurts };
+        let blows = scope.spawn(move || striker.strike());
         keep_working(plan, order.seed, &work, &mut rules, || blows.is_finished());
         is_over.store(true, Ordering::Relaxed);
     });
@@ -146,64 +146,6 @@ fn keep_working(plan: &Plan, seed: u64, work: &Work<'_>, rules: &mut Rules<'_>, 
             }
         }
     });
-}
-
-/// Kills and stops workers as planned.
-fn strike(stack: &Stack, plan: &Plan, order: &Order, work: &Work<'_>, stopped: &Stopped, hurts: &Mutex<Vec<Hurt>>) {
-    std::thread::scope(|scope| {
-        for blow in &plan.blows {
-            pause(blow.after);
-            let function = blow.kind.function();
-            let Some(worker) = found(|| chosen(stack, function, blow, work, stopped)) else {
-                say(&format!("no {function} to strike for {} s", FIND.as_secs()));
-                continue;
-            };
-            let at = now();
-            let note = move |until| {
-                let hurt = Hurt { kind: blow.kind, stream: worker.stream.clone(), at, until };
-                hurts.lock().unwrap_or_else(PoisonError::into_inner).push(hurt);
-            };
-            let process = worker.process;
-            if !blow.kind.stops() {
-                if workers::signal(process, "KILL") {
-                    note(at);
-                }
-            } else if stopped.stop(process) {
-                scope.spawn(move || {
-                    pause(order.lease + blow.beyond);
-                    stopped.resume(process);
-                    note(now());
-                });
-            }
-        }
-    });
-}
-
-/// Looks until there is something, or for too long.
-fn found<T>(look: impl Fn() -> Option<T>) -> Option<T> {
-    let begun = Instant::now();
-    while begun.elapsed() < FIND {
-        if let Some(found) = look() {
-            return Some(found);
-        }
-        pause(Duration::from_millis(100));
-    }
-    None
-}
-
-/// The worker to strike: one that holds a lease, if one does. One stopped worker per function at a time.
-fn chosen(stack: &Stack, function: &str, blow: &Blow, work: &Work<'_>, stopped: &Stopped) -> Option<workers::Worker> {
-    let all = workers::of_function(stack, function);
-    if blow.kind.stops() && all.iter().any(|worker| stopped.holds(worker.process)) {
-        return None;
-    }
-    let busy = workers::busy(stack, &work.open());
-    let alive: Vec<_> = all.into_iter().filter(|worker| !stopped.holds(worker.process)).collect();
-    let at_work: Vec<_> = alive.iter().filter(|worker| busy.contains(&worker.stream)).cloned().collect();
-    let from = if at_work.is_empty() { alive } else { at_work };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short list")]
-    let place = (blow.pick * from.len() as f64) as usize;
-    from.into_iter().nth(place)
 }
 
 fn look_at_open(stack: &Stack, work: &Work<'_>) {

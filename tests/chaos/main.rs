@@ -16,6 +16,7 @@ mod judge_tests;
 mod people;
 mod plan;
 mod rules;
+mod strike;
 mod table;
 mod time;
 mod turns;

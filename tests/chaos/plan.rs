@@ -153,7 +153,7 @@ impl Plan {
         dice.shuffle(&mut order);
         let blows = order.into_iter().map(|kind| Blow {
             kind,
-            after: Duration::from_millis(dice.u64(800..4_500)),
+            after: Duration::from_millis(dice.u64(400..2_400)),
             pick: dice.f64(),
             beyond: Duration::from_millis(dice.u64(1_000..5_000)),
         });
