@@ -44,7 +44,10 @@ impl Stack {
     #[track_caller]
     fn table(&self) -> String {
         let tables = self.dynamodb("ListTables", &json!({}));
-        list(&tables, "TableNames").first().and_then(Value::as_str).unwrap_or_default().to_owned()
+        // Beside it stand those that other tests have made for themselves.
+        let of_the_stack = format!("{}-Table-", self.name);
+        let mut names = list(&tables, "TableNames").iter().filter_map(Value::as_str);
+        names.find(|name| name.starts_with(&of_the_stack)).unwrap_or_else(|| panic!("the stack has no table: {tables}")).to_owned()
     }
 
     #[track_caller]
