@@ -68,3 +68,28 @@ fn each_link_and_folder_of_the_readme_exists() {
         assert!(path == "infra/deploy/parameters" || root().join(path).exists(), "{path} does not exist");
     }
 }
+
+/// Every Rust file below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+#[test]
+fn each_test_that_the_readme_names_exists() {
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let is_name = |word: &&str| word.len() > 20 && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let names: Vec<&str> = text.split('`').skip(1).step_by(2).filter(is_name).collect();
+    assert!(names.len() > 15, "the table was not found: {names:?}");
+    let code: String = ["functions", "shared", "tests"]
+        .iter()
+        .flat_map(|folder| sources(&root().join(folder)))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    for name in names {
+        assert!(code.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}
