@@ -103,13 +103,18 @@ impl Engine {
         made_progress: bool,
     ) -> Result<Advance, JournalError> {
         let (max, code) = (self.limits.max_attempts, failure.code.clone());
+        let throttles = throttles(&run, &failure);
+        if throttles > 0 {
+            // The provider has no room: that says nothing about the run. Its limit of working time ends what never gets a turn.
+            run.attempts = run.attempts.saturating_sub(1);
+        }
         match carrier {
             Carrier::Message { sent_at, .. } if run.attempts >= max => return self.die(run, failure, sent_at).await,
             // A dead run has a message on the dead-letter queue; a request has none that could go there. So one attempt is left.
             Carrier::Request => run.attempts = run.attempts.min(max.saturating_sub(1)),
             Carrier::Message { .. } => {}
         }
-        let pause = backoff(run.attempts, retry_after);
+        let pause = backoff(run.attempts.max(throttles), retry_after);
         run.note(failure);
         match carrier {
             // Its attempts are not used up, but after its last delivery the message would be taken for dead.
@@ -230,6 +235,16 @@ impl Engine {
 /// The condition of every write of a worker.
 const fn held(run: &Run) -> Guard {
     Guard::Held { lease_no: run.lease_no, steps: run.steps }
+}
+
+/// How often in a row the provider has now said that it has no room; 0 if that is not what `failure` says.
+fn throttles(run: &Run, failure: &Failure) -> u32 {
+    let is_throttle = |failure: &&Failure| failure.code == FailureCode::ProviderRateLimited.as_str();
+    if !is_throttle(&failure) {
+        return 0;
+    }
+    let before = run.failures.iter().rev().take_while(is_throttle).count();
+    u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// What the provider asked for, else exponential with full jitter.

@@ -131,6 +131,19 @@ async fn attempts_are_the_runs_and_not_the_messages() {
 }
 
 #[tokio::test]
+async fn a_provider_without_room_burns_no_attempt() {
+    let throttled = || Scripted::Fails(CallError::retryable(FailureCode::ProviderRateLimited, "429", None));
+    let w = world(std::iter::repeat_with(throttled).take(3 * 6).chain([Scripted::Says("noon".into())])).await;
+    for n in 1..=6_usize {
+        let message = format!("m{n}");
+        let Advance::Again { after } = w.deliver(&message, 1, w.window()).await else { panic!("a throttle is no end") };
+        assert!(after <= Duration::from_secs(1 << n), "{after:?} after {n}");
+        assert_eq!((w.stored().state, w.stored().attempts, w.stored().failures.len()), (RunState::Queued, 0, n));
+    }
+    assert_eq!(w.deliver("last", 3, w.window()).await, Advance::Ended { state: RunState::Completed, response: Some("noon".into()) });
+}
+
+#[tokio::test]
 async fn a_terminal_error_fails_at_once() {
     let w = world([Scripted::Fails(CallError::rejected("context too long"))]).await;
     assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Failed, response: None });
