@@ -6,12 +6,8 @@ use tests::runs::LONG;
 use tests::{Stack, fresh, wait_for};
 
 /// What the provider does, and the code that tells of it.
-const RETRYABLE: [(&str, &str); 4] = [
-    ("provider error", "provider_unavailable"),
-    ("garbage", "invalid_answer"),
-    ("empty answer", "invalid_answer"),
-    ("rate limited", "provider_rate_limited"),
-];
+const RETRYABLE: [(&str, &str); 3] =
+    [("provider error", "provider_unavailable"), ("garbage", "invalid_answer"), ("empty answer", "invalid_answer")];
 
 #[test]
 fn a_model_that_fails_never_becomes_an_answer() {
@@ -43,4 +39,18 @@ fn a_provider_that_recovers_in_time_is_no_error_at_all() {
     assert_eq!(done["error"], Value::Null, "{done}");
     let statuses: Vec<_> = stack.model_calls(&run).iter().map(|call| call.status).collect();
     assert_eq!(statuses, [500, 500, 500, 200]);
+}
+
+#[test]
+fn a_provider_without_room_is_waited_for_and_burns_no_attempt() {
+    let stack = Stack::beside();
+    let run = stack.start(&fresh("rate limited"));
+    let shown = wait_for("more refusals than the run has attempts", LONG, || {
+        let shown = stack.run(&run);
+        let refusals = shown["failures"].as_array().map_or(0, Vec::len);
+        if refusals > 2 { Ok(shown) } else { Err(shown) }
+    });
+    assert_eq!(shown["error"]["code"], "provider_rate_limited", "{shown}");
+    assert_ne!(shown["status"], "dead", "{shown}");
+    stack.api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).must(200);
 }

@@ -18,8 +18,9 @@ use crate::ledger::{Change, Committed, commit};
 use crate::operate::time_is_over;
 use crate::telemetry::chain;
 
-/// The first back-off of an attempt; doubled per attempt, drawn with full jitter.
-const BACKOFF: Duration = Duration::from_secs(2);
+/// The first back-off of an attempt; doubled per attempt, drawn with full jitter. With four attempts a provider may be away for half
+/// a minute on average before its runs are dead, beyond the tries within each attempt.
+const BACKOFF: Duration = Duration::from_secs(10);
 /// The longest: the attempts of a real outage spread over minutes, and SQS takes up to 15.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// A wait no longer than this is ended by a message that is delivered when it is over (SQS delays for 15 minutes at most); a longer
