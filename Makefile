@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit local-tests e2e chaos build deploy clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e chaos build deploy clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -50,6 +50,11 @@ templates: ## cfn-lint, sam validate, and what comes out of the transform
 
 unit: ## Unit, adapter and contract tests
 	cargo test --locked --workspace --all-features --lib --bins --test contract --test contract_api --test simulation --test commands --test preflight
+
+# The three crates that a simulated world runs are built with optimization; nothing else is built anew.
+FAST = $(foreach crate,shared queue-consumer tests,--config 'profile.dev.package.$(crate).opt-level=2')
+simulation: ## Simulated worlds with all faults, in seconds: make simulation N=20000 SEED=1 (the first seed)
+	SIM_RUNS=$(or $(N),20000) SIM_FIRST=$(or $(SEED),1) cargo test --locked --quiet $(FAST) --package tests --test simulation -- --nocapture
 
 local-tests: ## The emulator's fixes, the front and the deploy
 	infra/local/install.sh run

@@ -1,8 +1,11 @@
 //! The engine, its store, its queue and everybody who uses them, in one simulated world: one thread, one clock, one stream of random
 //! numbers. Thousands of worlds are run, each with other faults at other places; what must always be true is checked after every write.
 //!
-//! A failure names its seed: `SIM_SEED=<seed> cargo test -p tests --test simulation` runs that world again and shows
-//! what happened in it. `SIM_RUNS=<n>` runs more worlds, `SIM_FIRST=<seed>` others.
+//! A failure names its seed: `SIM_SEED=<seed> cargo test -p tests --test simulation` runs that world again and shows what happened in
+//! it, with as few faults as it needs. `SIM_RUNS=<n>` runs more worlds, `SIM_FIRST=<seed>` others; `make simulation` is the fast way.
+//!
+//! `world` is where to begin: what there is and who is about. `faults` is what goes wrong, `invariants` what is checked, `scheduler`
+//! how one seed decides everything (ADR 0013).
 
 #![expect(clippy::print_stdout, reason = "a test tells how much it has tried, and what fails before it is known why")]
 
@@ -15,6 +18,7 @@ mod operators;
 mod platform;
 mod process;
 mod scheduler;
+mod shrink;
 mod signs;
 mod sqs;
 mod store;
@@ -22,9 +26,14 @@ mod sweeper;
 mod world;
 mod writes;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Instant;
 
-use scheduler::Ended;
+use faults::Fault;
+use scheduler::{Ended, locked};
 use world::{Report, simulate};
 
 /// How many worlds are run where nobody says otherwise.
@@ -35,71 +44,68 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}: not a number: {text}")))
 }
 
-/// What a violation is about, without the names and numbers in it.
-fn kind(what: &str) -> String {
-    what.split(' ').filter(|word| word.chars().all(|c| c.is_ascii_lowercase())).collect::<Vec<_>>().join(" ")
+/// What many worlds came to.
+#[derive(Default)]
+struct Summary {
+    worlds: u64,
+    places: u64,
+    faults: BTreeMap<Fault, u32>,
+    ends: BTreeMap<&'static str, u32>,
+    /// The first world that broke an invariant.
+    failed: Option<(u64, String)>,
 }
 
-/// Leaves out as many faults as it can so that the same seed still fails.
-fn shrink(seed: u64, report: &Report) -> (Vec<u32>, Report) {
-    let Ended::Violated(first) = &report.ended else { panic!("not a failure") };
-    let mut off: Vec<u32> = Vec::new();
-    let mut best = simulate(seed, &off, true);
-    let mut size = report.struck.max(1);
-    let mut tries = 0;
-    while size > 0 && tries < 400 {
-        let mut from = 1;
-        while from <= best.struck && tries < 400 {
-            let mut candidate = off.clone();
-            candidate.extend((from..from + size).filter(|number| !off.contains(number)));
-            if candidate.len() > off.len() {
-                tries += 1;
-                let shrunk = simulate(seed, &candidate, true);
-                if matches!(&shrunk.ended, Ended::Violated(what) if kind(what) == kind(first)) {
-                    (off, best) = (candidate, shrunk);
-                }
-            }
-            from += size;
+impl Summary {
+    fn add(&mut self, seed: u64, report: Report) {
+        self.worlds += 1;
+        self.places += report.points;
+        report.faults.iter().for_each(|(fault, times)| *self.faults.entry(*fault).or_insert(0) += times);
+        report.ends.iter().for_each(|state| *self.ends.entry(state.as_str()).or_insert(0) += 1);
+        if let Ended::Violated(what) = report.ended {
+            self.failed.get_or_insert((seed, what));
         }
-        size /= 2;
     }
-    (off, best)
 }
 
-fn fail(seed: u64, report: &Report) -> ! {
-    let Ended::Violated(first) = &report.ended else { panic!("not a failure") };
-    println!("SIM_SEED={seed} fails: {first}");
-    let (off, shrunk) = shrink(seed, report);
-    let trace = shrunk.trace.join("\n");
-    let Ended::Violated(what) = &shrunk.ended else { panic!("seed {seed} fails only sometimes: {first}") };
-    panic!("{trace}\n\nSIM_SEED={seed}: {first}\nwith {} of its {} faults left out: {what}", off.len(), report.struck);
+/// Runs the worlds of these seeds, on all cores; each world on one. Stops at the first that breaks an invariant.
+fn run_all(seeds: std::ops::Range<u64>) -> Summary {
+    let (next, summary) = (AtomicU64::new(seeds.start), Mutex::new(Summary::default()));
+    let run = || {
+        while locked(&summary).failed.is_none() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            let report = simulate(seed, &[], false);
+            locked(&summary).add(seed, report);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(run);
+        }
+    });
+    summary.into_inner().unwrap()
 }
 
 #[test]
 fn no_interleaving_breaks_an_invariant() {
     if let Some(seed) = number("SIM_SEED") {
-        let report = simulate(seed, &[], true);
-        if report.ended != Ended::Quiet {
-            fail(seed, &report);
-        }
+        shrink::explain(seed);
         return;
     }
     let (first, runs) = (number("SIM_FIRST").unwrap_or(1), number("SIM_RUNS").unwrap_or(RUNS));
     let begun = Instant::now();
-    let (mut points, mut faults, mut ends) = (0, std::collections::BTreeMap::new(), std::collections::BTreeMap::new());
-    for seed in first..first + runs {
-        let report = simulate(seed, &[], false);
-        if report.ended != Ended::Quiet {
-            fail(seed, &report);
-        }
-        points += report.points;
-        report.faults.iter().for_each(|(fault, times)| *faults.entry(*fault).or_insert(0) += times);
-        report.ends.iter().for_each(|state| *ends.entry(state.as_str()).or_insert(0_u32) += 1);
+    let summary = run_all(first..first + runs);
+    if let Some((seed, what)) = summary.failed {
+        println!("SIM_SEED={seed} fails: {what}");
+        shrink::explain(seed);
+        panic!("seed {seed} fails only sometimes: {what}");
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{runs} worlds, {points} calls of ports, each with a place to interleave before and after it");
-    println!("{:.0} worlds and {:.0} places a second", runs as f64 / seconds, points as f64 / seconds);
-    println!("runs: {ends:?}\nfaults: {faults:?}");
+    let (seconds, worlds, places) = (begun.elapsed().as_secs_f64(), summary.worlds as f64, summary.places as f64);
+    println!("{} worlds with {} places to interleave: before and after each call of a port", summary.worlds, summary.places);
+    println!("{:.0} worlds and {:.0} places a second", worlds / seconds, places / seconds);
+    println!("runs: {:?}\nfaults: {:?}", summary.ends, summary.faults);
 }
 
 #[test]
