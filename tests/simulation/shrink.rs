@@ -4,7 +4,7 @@ use crate::scheduler::Ended;
 use crate::world::simulate;
 
 /// How many worlds may be run to find out.
-const TRIES: u32 = 400;
+const TRIES: u32 = 200;
 
 /// Runs the world of a seed, and if it breaks an invariant tells how, with as few faults as it takes.
 ///

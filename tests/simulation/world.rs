@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(24);
 /// Most calls of ports in one simulation.
 const MOST_POINTS: u64 = 200_000;
 /// How long it may take, once no more faults happen, until all is quiet.
-const QUIET_WITHIN: Duration = Duration::from_secs(4 * 3_600);
+const QUIET_WITHIN: Duration = Duration::from_secs(2 * 3_600);
 
 /// From when on, once no more faults happen, nothing may be overlooked: the last process is awake, or ended, and the sweepers have ticked.
 const ATTENDED_AFTER: Duration = Duration::from_secs(600);
@@ -105,6 +105,9 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
     });
     let ended = sim.run(MOST_POINTS, || world.is_over());
     world.invariants.at_the_end(&locked(&world.keyed));
+    if sim.struck() == 0 {
+        world.invariants.by_the_book();
+    }
     let ended = match (ended, sim.run(MOST_POINTS * 2, || true)) {
         (Ended::Quiet, late) => late,
         (violated, _) => violated,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::event::{Event, MatchOutcome};
 use shared::domain::id::{ConversationId, RunId};
+use shared::domain::run::WORKER_LOST;
 use shared::domain::state::RunState;
 use shared::domain::task::Task;
 use shared::operate::Erasure;
@@ -109,6 +110,20 @@ impl Invariants {
                 self.check(runs <= 1, || format!("request {request} had a key and started {runs} runs"));
             }
         });
+    }
+
+    /// Where no fault has struck, nobody is lost or waited for in vain, and no question is asked twice but one that was cut because its
+    /// caller had to go.
+    pub(crate) fn by_the_book(&self) {
+        let seen = self.seen();
+        for (run, shadow) in &seen.runs {
+            let reasons: Vec<&str> = shadow.trail.iter().map(|transition| transition.reason.as_str()).collect();
+            let is_plain = !reasons.iter().any(|reason| [WORKER_LOST, "not_taken_up"].contains(reason));
+            self.check(is_plain, || format!("nothing was wrong with {run}, and yet: {reasons:?}"));
+            let cuts = reasons.iter().filter(|reason| **reason == "out_of_time").count();
+            let again = seen.asked.iter().filter(|((of, _), times)| of == run && **times > 1).count();
+            self.check(again <= cuts, || format!("nothing was wrong with {run}, and {again} of its questions were asked again"));
+        }
     }
 
     /// An event with an id of its own is recorded once; a ticket is looked at once.
