@@ -242,8 +242,9 @@ impl Intake {
                 WhenBusy::Rollback => Some(ROLLED_BACK),
             };
             if let Some(reason) = reason {
-                let cause = Cause { at: now, by: &principal.name, reason, patience: self.engine.limits.lease };
-                ended = cancelled(self.records.as_ref(), &run.tenant, &conversation.clear(now), cause).await?;
+                // This one may have been asked for a while ago: others began and ended meanwhile.
+                let cause = Cause { at: self.engine.clock.now(), by: &principal.name, reason, patience: self.engine.limits.lease };
+                ended = cancelled(self.records.as_ref(), &run.tenant, &conversation.clear(cause.at), cause).await?;
             }
         }
         match conversation.enter(run.id, now) {

@@ -307,6 +307,16 @@ async fn of_two_letters_of_one_message_the_janitor_leaves_the_same_one_in_whatev
 }
 
 #[tokio::test]
+async fn a_letter_that_shows_up_again_during_a_look_that_took_too_long_is_no_other_letter() {
+    let store = Arc::new(MemoryStore::default());
+    let dead = a_run_in(RunState::Dead, 3);
+    store.put(dead.clone());
+    let letters = ["r1", "r2"].map(|receipt| Letter { id: "m1".into(), body: dead.task().to_body(), receipt: receipt.into() });
+    let letters = Arc::new(LetterBox { letters: Mutex::new(letters.to_vec()), ..LetterBox::default() });
+    assert_eq!(janitor(letters.clone(), store).tidy().await, 0);
+}
+
+#[tokio::test]
 async fn the_janitor_looks_at_a_hundred_letters_and_keeps_away_from_a_move() {
     let letters = Arc::new(LetterBox::with(&vec![Canary { sent_at: start() }.to_body(); 130]));
     assert_eq!(janitor(letters.clone(), Arc::default()).tidy().await, 100);
