@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     StoreLate,
     /// The transport makes a claim or a renewal twice.
     StoreRepeats,
+    /// The index of what is due shows what was, or nothing.
+    IndexLags,
     /// A message cannot be sent.
     SendFails,
     /// A message is sent, the answer is lost.
@@ -49,7 +51,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Every fault, with how often it strikes where it is frequent, in a million chances.
-    const ALL: [(Self, u32); 21] = [
+    const ALL: [(Self, u32); 22] = [
         (Self::Kill, 8_000),
         (Self::Freeze, 6_000),
         (Self::CutOff, 4_000),
@@ -58,6 +60,7 @@ impl Fault {
         (Self::StoreReplyLost, 25_000),
         (Self::StoreLate, 25_000),
         (Self::StoreRepeats, 100_000),
+        (Self::IndexLags, 200_000),
         (Self::SendFails, 100_000),
         (Self::SendReplyLost, 100_000),
         (Self::SendTwice, 100_000),

@@ -123,6 +123,7 @@ pub(crate) struct SimTool {
     pub(crate) process: Arc<Process>,
     pub(crate) invariants: Arc<Invariants>,
     pub(crate) is_idempotent: bool,
+    pub(crate) timeout: Duration,
 }
 
 #[async_trait]
@@ -136,7 +137,7 @@ impl Tool for SimTool {
     }
 
     fn timeout(&self) -> Duration {
-        Duration::from_secs(10)
+        self.timeout
     }
 
     async fn call(&self, _arguments: &Value, key: &str) -> Result<String, String> {
@@ -147,7 +148,7 @@ impl Tool for SimTool {
         self.invariants.effect(&self.process, key, self.is_idempotent);
         self.sim.point(&self.process).await;
         if self.sim.strikes(Fault::ToolHangs, None) {
-            self.sim.sleep(Duration::from_secs(30)).await;
+            self.sim.sleep(Duration::from_millis(self.sim.any(5_000..130_000))).await;
         }
         self.sim.sleep(Duration::from_millis(self.sim.any(0..2_000))).await;
         Ok(format!("done for {key}"))

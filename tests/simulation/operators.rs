@@ -1,4 +1,4 @@
-//! Operators and humans: they cancel, put back, move dead letters, delete conversations and answer questions.
+//! Operators and humans: they cancel, put back, move dead letters, delete conversations, answer questions, and send what is no task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,10 @@ impl World {
             0 | 1 if !runs.is_empty() => self.cancel(&runs[usize::try_from(self.sim.any(0..runs.len() as u64)).unwrap_or(0)]),
             2..6 if !dead.is_empty() => self.put_back(self.sim.one_of(&dead)),
             6 if !runs.is_empty() => self.delete(&runs[usize::try_from(self.sim.any(0..runs.len() as u64)).unwrap_or(0)]),
+            7 => {
+                *locked(&self.poisons) += 1;
+                self.sqs.poison();
+            }
             _ => {
                 let process = self.process("operator-");
                 let queue = self.queue(&process);

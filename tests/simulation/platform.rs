@@ -32,7 +32,7 @@ impl World {
     async fn invoke(&self, batch: Vec<Received>) {
         let process = self.process("worker-");
         self.sim.note(|| format!("{} gets {:?}", process.name, batch.iter().map(|message| &message.id).collect::<Vec<_>>()));
-        let time = self.limits.model_timeout + Duration::from_secs(self.sim.one_of(&[20, 60, 240]));
+        let time = self.limits.model_timeout.max(self.tool_timeout) + Duration::from_secs(self.sim.one_of(&[20, 60, 240]));
         let deadline = self.sim.now_ms() + i64::try_from(time.as_millis()).unwrap_or(0);
         let invocation = Invocation {
             sim: self.sim.clone(),

@@ -19,6 +19,9 @@ use crate::store::unavailable;
 /// How long a message is hidden that its consumer has not hidden itself, in milliseconds: as in the template.
 const HIDDEN: i64 = 1_800_000;
 
+/// What no consumer can read.
+pub(crate) const POISON: &str = "poison";
+
 /// A message.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
@@ -91,6 +94,14 @@ impl Sqs {
         self.sim.note(|| format!("queue: {id} {body} in {delay} ms"));
         let now = self.sim.now_ms();
         let message = Message { id, body: body.to_owned(), receives: 0, visible_at: now + delay, receipt: 0, sent_at: now };
+        locked(&self.queues).tasks.push(message);
+    }
+
+    /// Puts something on the tasks queue that is no task.
+    pub(crate) fn poison(&self) {
+        let (id, now) = (format!("m{}", self.sim.number()), self.sim.now_ms());
+        self.sim.note(|| format!("queue: poison {id}"));
+        let message = Message { id, body: POISON.into(), receives: 0, visible_at: now, receipt: 0, sent_at: now };
         locked(&self.queues).tasks.push(message);
     }
 

@@ -21,7 +21,7 @@ use crate::faults::Fault;
 use crate::invariants::Invariants;
 use crate::process::Process;
 use crate::scheduler::Sim;
-use crate::writes::{OwnedWrite, touched, words};
+use crate::writes::{OwnedWrite, fit_into_one_transaction, touched, words};
 
 /// The store, for one process.
 #[derive(Clone)]
@@ -66,6 +66,9 @@ impl SimStore {
     }
 
     async fn do_write(&self, writes: &[Write<'_>]) -> Result<(), WriteError> {
+        if !fit_into_one_transaction(writes) {
+            self.sim.violated(format!("no transaction takes {}", words(writes)));
+        }
         let done = self.store.write(writes).await;
         self.sim.note(|| {
             let outcome = match &done {
@@ -110,6 +113,13 @@ impl SimStore {
         done
     }
 
+    fn late_claim(&self, task: &Task, lease: &Lease) {
+        let (task, lease) = (task.clone(), lease.clone());
+        self.later(|this| async move {
+            let _ = this.do_claim(&task, &lease).await;
+        });
+    }
+
     /// Has `effect` later, whatever its caller does meanwhile.
     fn later<F: Future<Output = ()> + Send + 'static>(&self, effect: impl FnOnce(Self) -> F + Send + 'static) {
         let (this, delay) = (self.clone(), self.sim.any(100..100_000));
@@ -151,17 +161,18 @@ impl Journal for SimStore {
         match self.before().await {
             Fate::Fails => Err(unavailable()),
             Fate::Late => {
-                let (task, lease) = (task.clone(), lease.clone());
-                self.later(|this| async move {
-                    let _ = this.do_claim(&task, &lease).await;
-                });
+                self.late_claim(task, lease);
                 Err(unavailable())
             }
             fate @ (Fate::Good | Fate::ReplyLost) => {
                 let mut claim = self.do_claim(task, lease).await;
                 if self.sim.strikes(Fault::StoreRepeats, None) {
-                    self.sim.yield_now().await;
-                    claim = self.do_claim(task, lease).await;
+                    if self.sim.chance(50) {
+                        self.sim.yield_now().await;
+                        claim = self.do_claim(task, lease).await;
+                    } else {
+                        self.late_claim(task, lease);
+                    }
                 }
                 self.sim.point(&self.process).await;
                 if fate == Fate::Good { claim } else { Err(unavailable()) }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use shared::domain::run::Run;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{Backlog, CanaryQueue, Caretaker, DueEntry, DueIndex, Sweeper};
 
+use crate::faults::Fault;
 use crate::process::ProcessClock;
 use crate::signs::Signs;
 use crate::sqs::SimQueue;
@@ -39,7 +41,17 @@ pub(crate) fn sweeper(store: &SimStore, queue: &SimQueue, max_attempts: u32) -> 
 #[async_trait]
 impl DueIndex for SimStore {
     async fn due(&self, shard: u8, after: Option<&DueEntry>, limit: usize) -> Result<Vec<DueEntry>, JournalError> {
-        self.read(self.store.due(shard, after, limit)).await
+        let mut due = self.read(self.store.due(shard, after, limit)).await?;
+        if self.sim.strikes(Fault::IndexLags, None) {
+            // Some entries do not show yet, and such as were taken away still do.
+            due.retain(|_| self.sim.chance(50));
+            let at = Timestamp::from_millisecond(self.sim.now_ms() - 1_000).unwrap_or_default();
+            let was_due = |run: &Run| DueEntry { at, tenant: run.tenant.clone(), run: run.id };
+            let all: Vec<DueEntry> = self.store.with_tables(|tables| tables.runs.values().map(was_due).collect());
+            due.extend(all.into_iter().filter(|_| self.sim.chance(10)));
+            due.sort_by_key(|entry| (entry.at, entry.run));
+        }
+        Ok(due)
     }
 }
 

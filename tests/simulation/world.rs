@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shared::domain::id::{ConversationId, TenantId};
+use shared::domain::id::{ConversationId, RunId, TenantId};
 use shared::domain::state::RunState;
 use shared::engine::{Engine, Limits};
 use shared::fakes::MemoryStore;
@@ -16,7 +16,7 @@ use crate::invariants::Invariants;
 use crate::model::{SimModel, SimTool};
 use crate::process::{Process, ProcessClock};
 use crate::scheduler::{Ended, Sim, locked};
-use crate::sqs::{SimQueue, Sqs};
+use crate::sqs::{POISON, SimQueue, Sqs};
 use crate::store::SimStore;
 
 /// How far clocks are apart at most.
@@ -54,10 +54,16 @@ pub(crate) struct World {
     pub(crate) conversations: Arc<Mutex<Vec<ConversationId>>>,
     /// Requests that had a key.
     pub(crate) keyed: Arc<Mutex<BTreeSet<u64>>>,
+    /// The runs whose dead letters were moved back when all was quiet, with how often they had died.
+    moved: Arc<Mutex<Option<Vec<(RunId, usize)>>>>,
+    /// How many messages were sent that are no tasks.
+    pub(crate) poisons: Arc<Mutex<usize>>,
     /// How many callers and operators have not finished.
     pub(crate) busy: Arc<Mutex<u32>>,
     /// Whether the tool may be called twice.
     is_idempotent: bool,
+    /// How long it may take: perhaps longer than a lease holds.
+    pub(crate) tool_timeout: Duration,
     /// How long faults happen.
     chaos: Duration,
 }
@@ -75,16 +81,19 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
     let chaos = Duration::from_secs(sim.any(60..600));
     let Ok(tenant) = "acme".parse() else { unreachable!("it is a name that a tenant may have") };
     let store = Arc::new(MemoryStore::default());
-    let invariants = Arc::new(Invariants::new(&sim, &store, limits.max_attempts));
+    let invariants = Arc::new(Invariants::new(&sim, &store, limits));
     let world = World {
         sqs: Sqs::new(&sim, &invariants, limits.max_attempts),
         is_idempotent: sim.chance(40),
+        tool_timeout: Duration::from_secs(sim.one_of(&[10, 10, 100])),
         sim: sim.clone(),
         store,
         invariants,
         limits,
         conversations: Arc::default(),
         keyed: Arc::default(),
+        moved: Arc::default(),
+        poisons: Arc::default(),
         busy: Arc::default(),
         tenant,
         chaos,
@@ -126,12 +135,32 @@ impl World {
         }
         let dead: Vec<String> = self.sqs.dead().into_iter().map(|message| message.body).collect();
         let tasks: Vec<String> = self.sqs.tasks().into_iter().map(|message| message.body).collect();
-        let Some(unsettled) = self.invariants.unsettled(&dead, &tasks) else { return true };
+        let poison = dead.iter().filter(|body| *body == POISON).count();
+        let Some(unsettled) = self.invariants.unsettled(&dead, &tasks) else {
+            let sent = *locked(&self.poisons);
+            if poison != sent {
+                self.sim.violated(format!("{sent} messages were no tasks, and {poison} are dead letters"));
+            }
+            return !self.retry_all();
+        };
         if elapsed > chaos + QUIET_WITHIN {
             self.sim.violated(format!("not settled: {unsettled}"));
             return true;
         }
         false
+    }
+
+    /// Once all is quiet, half of the operators move all dead letters back: every dead run must hear of it. Whether that has begun.
+    fn retry_all(&self) -> bool {
+        let mut moved = locked(&self.moved);
+        if let Some(dead) = moved.as_ref() {
+            self.invariants.check_woken(dead);
+            return false;
+        }
+        let dead = self.invariants.dead();
+        let begins = !dead.is_empty() && self.sim.chance(50) && self.sqs.start_moving();
+        *moved = Some(if begins { dead } else { Vec::new() });
+        begins
     }
 
     /// Some time in the first half of the chaos.
@@ -163,8 +192,13 @@ impl World {
     pub(crate) fn engine(&self, process: &Arc<Process>, most: Duration) -> Engine {
         let (sim, invariants) = (self.sim.clone(), self.invariants.clone());
         let until = sim.now_ms().saturating_add(i64::try_from(most.as_millis()).unwrap_or(i64::MAX));
-        let tool =
-            SimTool { sim: sim.clone(), process: process.clone(), invariants: invariants.clone(), is_idempotent: self.is_idempotent };
+        let tool = SimTool {
+            sim: sim.clone(),
+            process: process.clone(),
+            invariants: invariants.clone(),
+            is_idempotent: self.is_idempotent,
+            timeout: self.tool_timeout,
+        };
         Engine {
             journal: Arc::new(self.store(process)),
             queue: Arc::new(self.queue(process)),

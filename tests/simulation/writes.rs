@@ -1,5 +1,7 @@
 //! Writes that outlive their caller: a request that was given up may still arrive.
 
+use std::collections::BTreeSet;
+
 use shared::domain::conversation::Conversation;
 use shared::domain::event::{AgentInput, Event};
 use shared::domain::id::{ConversationId, RunId, TenantId};
@@ -113,6 +115,27 @@ pub(crate) fn touched(writes: &[Write<'_>]) -> (Vec<RunId>, Vec<ConversationId>)
     conversations.sort_unstable();
     conversations.dedup();
     (runs, conversations)
+}
+
+/// Whether a transaction of the real store takes these: each item once, a hundred at most.
+pub(crate) fn fit_into_one_transaction(writes: &[Write<'_>]) -> bool {
+    let item = |write: &Write<'_>| match write {
+        Write::Run(run, _) | Write::Progress(run, _) => format!("run {}", run.id),
+        Write::Step(run, step) => format!("step {} {}", run.id, step.index),
+        Write::Archive(run, archive) => format!("archive {} {}", run.id, archive.index),
+        Write::Input(run, _) => format!("input {}", run.id),
+        Write::Event(_, event) => format!("event {}", event.id),
+        Write::Turn(run, turn) => format!("turn {} {}", run.conversation, turn.run_id),
+        Write::EndTurn(run, ..) => format!("turn {} {}", run.conversation, run.id),
+        Write::Conversation(_, ConversationWrite::Open(c) | ConversationWrite::Put(c)) => format!("conversation {}", c.id),
+        Write::Conversation(_, ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run)) => {
+            format!("conversation {}", run.conversation)
+        }
+        Write::Key(_, key) => format!("key {}", key.digest),
+        Write::Mark(_, mark) => format!("mark {}", mark.key),
+    };
+    let items: BTreeSet<String> = writes.iter().map(item).collect();
+    items.len() == writes.len() && writes.len() <= 100
 }
 
 /// A word per write, for the trace.

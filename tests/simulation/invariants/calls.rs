@@ -15,6 +15,8 @@ const TRIES: u32 = 3;
 /// How long a worker may not have noticed that its run was cancelled, in milliseconds: a look each 1.5 s, and what calls of the
 /// store take here.
 const NOTICED_WITHIN: i64 = 8_000;
+/// How old a lease may be that counts as new, in milliseconds.
+const FRESH: i64 = 13_000;
 
 impl Invariants {
     /// Before a model or a tool is called.
@@ -28,25 +30,31 @@ impl Invariants {
             *asked += 1;
             let asked = *asked;
             let put_back = seen.put_back.get(&id).copied().unwrap_or(0);
-            let most = TRIES * (self.max_attempts + 2) * (1 + put_back);
+            let most = TRIES * (self.limits.max_attempts + 2) * (1 + put_back);
             self.check(asked <= most, || format!("the model was asked {asked} times for {key}: that goes on for ever"));
         }
-        let is_holder = seen.leases.get(&id).is_some_and(|(lease, by)| *lease == run.lease_no && *by == process.name);
-        self.check(!is_holder || run.attempts <= self.max_attempts, || format!("a {what} is called for {key} in attempt {}", run.attempts));
+        let is_holder = seen.leases.get(&id).is_some_and(|(lease, by)| *lease == run.lease_no && by.name == process.name);
+        self.check(!is_holder || run.attempts <= self.limits.max_attempts, || {
+            format!("a {what} is called for {key} in attempt {}", run.attempts)
+        });
         if process.is_hurt() {
             return;
         }
         if run.state == RunState::Cancelled {
-            let ago = self.sim.now_ms() - run.ended_at.map_or(0, |at| at.as_millisecond());
+            let ago = self.sim.now_ms() - seen.runs.get(&id).map_or(0, |shadow| shadow.since);
             self.check(ago < NOTICED_WITHIN, || format!("{} calls a {what} for {key}, cancelled {ago} ms ago", process.name));
             return;
         }
         let holder = seen.leases.get(&id);
-        let is_holder = holder.is_some_and(|(lease, by)| *lease == run.lease_no && *by == process.name);
-        self.check(is_holder, || format!("{} calls a {what} for {key}, but the lease is {holder:?}", process.name));
+        let is_holder = holder.is_some_and(|(lease, by)| *lease == run.lease_no && by.name == process.name);
+        self.check(is_holder, || {
+            format!("{} calls a {what} for {key}, but the lease is {:?}", process.name, holder.map(|(lease, by)| (lease, &by.name)))
+        });
         self.check(step == run.steps + 1, || format!("{} calls a {what} for {key}, which has {} steps", process.name, run.steps));
         let left = run.lease_until_ms - (self.sim.now_ms() + process.skew);
-        let needed = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        // A call that may take longer than a lease holds is begun with a whole one, and the lease is renewed meanwhile.
+        let whole = i64::try_from(self.limits.lease.as_millis()).unwrap_or(i64::MAX) - FRESH;
+        let needed = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).min(whole);
         self.check(left >= needed, || format!("{} calls a {what} for {key}: {needed} ms, and its lease has {left} ms", process.name));
     }
 
@@ -54,7 +62,7 @@ impl Invariants {
     pub(crate) fn answered(&self, process: &Arc<Process>, key: &str, number: u64) {
         let Some((id, step)) = parse(key) else { return };
         let mut seen = self.seen();
-        let lease_no = seen.leases.get(&id).filter(|(_, by)| *by == process.name).map(|(lease, _)| *lease);
+        let lease_no = seen.leases.get(&id).filter(|(_, by)| by.name == process.name).map(|(lease, _)| *lease);
         let answers = seen.answers.entry((id, step)).or_default();
         for earlier in answers.iter() {
             let is_same = earlier.process.name == process.name && earlier.lease_no == lease_no;

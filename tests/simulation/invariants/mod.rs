@@ -12,6 +12,7 @@ use shared::domain::run::{Run, Transition};
 use shared::domain::state::RunState;
 use shared::domain::step::Step;
 use shared::domain::task::Task;
+use shared::engine::Limits;
 use shared::engine::ports::{Guard, Write};
 use shared::fakes::MemoryStore;
 
@@ -25,6 +26,8 @@ struct Shadow {
     trail: Vec<Transition>,
     steps: Vec<Step>,
     failures: usize,
+    /// Since when it is in its state, in true time.
+    since: i64,
 }
 
 /// An answer that reached a worker.
@@ -38,7 +41,7 @@ struct Answered {
 struct Seen {
     runs: BTreeMap<RunId, Shadow>,
     /// Who holds which lease.
-    leases: BTreeMap<RunId, (u64, String)>,
+    leases: BTreeMap<RunId, (u64, Arc<Process>)>,
     /// Who waits in which order.
     lines: BTreeMap<ConversationId, Vec<RunId>>,
     answers: BTreeMap<(RunId, u32), Vec<Answered>>,
@@ -56,13 +59,13 @@ struct Seen {
 pub(crate) struct Invariants {
     sim: Sim,
     store: Arc<MemoryStore>,
-    max_attempts: u32,
+    limits: Limits,
     seen: Mutex<Seen>,
 }
 
 impl Invariants {
-    pub(crate) fn new(sim: &Sim, store: &Arc<MemoryStore>, max_attempts: u32) -> Self {
-        Self { sim: sim.clone(), store: store.clone(), max_attempts, seen: Mutex::default() }
+    pub(crate) fn new(sim: &Sim, store: &Arc<MemoryStore>, limits: Limits) -> Self {
+        Self { sim: sim.clone(), store: store.clone(), limits, seen: Mutex::default() }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -87,13 +90,13 @@ impl Invariants {
     }
 
     /// After a list of writes was written by `process`.
-    pub(crate) fn written(&self, process: &Process, writes: &[Write<'_>], runs: &[RunId], conversations: &[ConversationId]) {
+    pub(crate) fn written(&self, process: &Arc<Process>, writes: &[Write<'_>], runs: &[RunId], conversations: &[ConversationId]) {
         for write in writes {
             match write {
                 Write::Run(run, Guard::Held { lease_no, .. }) => self.check_holder(process, run, *lease_no),
                 Write::Progress(run, _) => self.check_holder(process, run, run.lease_no),
                 Write::Run(run, Guard::New) if run.state == RunState::Running => {
-                    self.seen().leases.insert(run.id, (run.lease_no, process.name.clone()));
+                    self.seen().leases.insert(run.id, (run.lease_no, process.clone()));
                 }
                 _ => {}
             }
@@ -109,7 +112,7 @@ impl Invariants {
     }
 
     /// After a claim. The one before must have let its lease lapse, by clocks that differ by at most 5 s.
-    pub(crate) fn claimed(&self, process: &Process, task: &Task, run: &Run) {
+    pub(crate) fn claimed(&self, process: &Arc<Process>, task: &Task, run: &Run) {
         self.check(task.epoch == run.epoch, || format!("{} of epoch {} is claimed with a message of {}", run.id, run.epoch, task.epoch));
         let mut seen = self.seen();
         if let Some(before) = seen.runs.get(&run.id).map(|shadow| &shadow.run)
@@ -118,8 +121,9 @@ impl Invariants {
         {
             let left = before.lease_until_ms - self.sim.now_ms();
             self.check(left <= 5_000, || format!("{} is claimed while its lease has {left} ms left", run.id));
+            self.check_is_lost(&seen, run.id);
         }
-        seen.leases.insert(run.id, (run.lease_no, process.name.clone()));
+        seen.leases.insert(run.id, (run.lease_no, process.clone()));
         drop(seen);
         self.store.with_tables(|tables| {
             self.check_run(tables, run.id);
@@ -138,12 +142,21 @@ impl Invariants {
         });
     }
 
+    /// A worker that no fault has hit keeps its lease for as long as it needs it.
+    fn check_is_lost(&self, seen: &Seen, run: RunId) {
+        let Some((lease_no, holder)) = seen.leases.get(&run) else { return };
+        self.check(holder.is_hurt(), || format!("{} is well, and lease {lease_no} of {run} is taken from it", holder.name));
+    }
+
     /// Only who holds the lease writes under it.
     fn check_holder(&self, process: &Process, run: &Run, lease_no: u64) {
         let seen = self.seen();
         let holder = seen.leases.get(&run.id);
-        let is_holder = holder.is_some_and(|(held, by)| *held == lease_no && *by == process.name);
-        self.check(is_holder, || format!("{} writes {} under lease {lease_no}, but it is {holder:?}", process.name, run.id));
+        let is_holder = holder.is_some_and(|(held, by)| *held == lease_no && by.name == process.name);
+        self.check(is_holder, || {
+            let holder = holder.map(|(held, by)| (held, &by.name));
+            format!("{} writes {} under lease {lease_no}, but it is {holder:?}", process.name, run.id)
+        });
         let state = seen.runs.get(&run.id).map(|shadow| shadow.run.state);
         self.check(state == Some(RunState::Running), || format!("{} writes {} under a lease, but it is {state:?}", process.name, run.id));
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use shared::domain::event::{Event, MatchOutcome};
 use shared::domain::id::{ConversationId, RunId};
-use shared::domain::run::WORKER_LOST;
+use shared::domain::run::{Transition, WORKER_LOST};
 use shared::domain::state::RunState;
 use shared::domain::task::Task;
 use shared::operate::Erasure;
@@ -151,8 +151,28 @@ impl Invariants {
         });
     }
 
+    /// The dead runs, with how often they came back so far.
+    pub(crate) fn dead(&self) -> Vec<(RunId, usize)> {
+        let seen = self.seen();
+        let dead = seen.runs.iter().filter(|(id, shadow)| shadow.run.state == RunState::Dead && self.store.get(**id).is_some());
+        dead.map(|(id, shadow)| (*id, returns(&shadow.trail))).collect()
+    }
+
+    /// After all dead letters were moved back and no fault has happened: each of these runs has heard of it.
+    pub(crate) fn check_woken(&self, dead: &[(RunId, usize)]) {
+        let seen = self.seen();
+        for (run, before) in dead {
+            let now = seen.runs.get(run).map_or(0, |shadow| returns(&shadow.trail));
+            self.check(now > *before, || format!("the dead letter of {run} was moved back, and it is as dead as before"));
+        }
+    }
+
     /// How the runs ended, for the summary.
     pub(crate) fn ends(&self) -> Vec<RunState> {
         self.store.with_tables(|tables| tables.runs.values().map(|run| run.state).collect())
     }
+}
+
+fn returns(trail: &[Transition]) -> usize {
+    trail.windows(2).filter(|pair| pair[0].to == RunState::Dead).count()
 }

@@ -2,7 +2,7 @@
 
 use shared::domain::failure::FailureCode;
 use shared::domain::id::{ConversationId, RunId};
-use shared::domain::run::{KEPT, Run, Transition};
+use shared::domain::run::{KEPT, Run, Transition, WORKER_LOST};
 use shared::domain::state::{Command, RunState};
 use shared::domain::step::Step;
 use shared::domain::turn::TurnEnd;
@@ -35,11 +35,17 @@ impl Invariants {
             let has_answer = turn.response.is_some() || turn.response_step.is_some();
             self.check((end == TurnEnd::Completed) == has_answer, || format!("{id} ended {end:?}, its turn has an answer: {has_answer}"));
         }
+        let is_taken = before.is_some_and(|before| before.run.state == RunState::Running)
+            && run.transitions.last().is_some_and(|last| last.reason == WORKER_LOST && last.by == "sweeper");
+        if is_taken {
+            self.check_is_lost(&seen, id);
+        }
         let revived = trail.windows(2).filter(|pair| pair[0].to == RunState::Dead).count();
         let put_back = seen.put_back.get(&id).copied().unwrap_or(0);
         self.check(revived <= put_back as usize, || {
             format!("{id} came back from the dead {revived} times, and was put back {put_back} times")
         });
+        let since = before.filter(|before| before.run.state == run.state).map_or_else(|| self.sim.now_ms(), |before| before.since);
         let was_in_line = before.is_some_and(|before| before.run.is_in_line());
         let line = seen.lines.entry(run.conversation).or_default();
         if run.is_in_line() && !was_in_line {
@@ -49,7 +55,7 @@ impl Invariants {
             self.check(is_first || run.state == RunState::Cancelled, || format!("{id} goes on before those that came before it"));
             line.retain(|other| *other != id);
         }
-        seen.runs.insert(id, Shadow { run: run.clone(), trail, steps: steps.to_vec(), failures });
+        seen.runs.insert(id, Shadow { run: run.clone(), trail, steps: steps.to_vec(), failures, since });
     }
 
     fn check_record(&self, run: &Run) {
@@ -63,9 +69,9 @@ impl Invariants {
             format!("{id} is {:?}, waits {:?}", run.state, run.waiting)
         });
         // More than one above is a worker that vanished before it could say so.
-        self.check(run.attempts <= 2 * self.max_attempts + 2, || format!("{id} has {} attempts", run.attempts));
+        self.check(run.attempts <= 2 * self.limits.max_attempts + 2, || format!("{id} has {} attempts", run.attempts));
         // Claims are added without looking; everything else makes room.
-        let room = KEPT + self.max_attempts as usize + 4;
+        let room = KEPT + self.limits.max_attempts as usize + 4;
         self.check(run.transitions.len() <= room, || format!("the record of {id} keeps {} transitions", run.transitions.len()));
         if let Some(end) = run.waiting.as_ref().and_then(Waiting::ends_at) {
             self.check(run.due_ms.is_some_and(|due| due <= end.as_millisecond()), || {
@@ -96,6 +102,9 @@ impl Invariants {
     /// Only failures burn attempts, and only used up attempts kill.
     fn check_attempts(&self, run: &Run, before: Option<&Shadow>) {
         let (Some(before), Some(last)) = (before.map(|before| &before.run), run.transitions.last()) else { return };
+        if run.state == RunState::Running && run.steps > before.steps {
+            self.check(run.attempts == 1, || format!("{} has made progress, and is in attempt {}", run.id, run.attempts));
+        }
         if before.state != RunState::Running || run.state == RunState::Running {
             return;
         }
@@ -104,7 +113,7 @@ impl Invariants {
             self.check(run.attempts == expected, || format!("{} ({}) burns an attempt: {}", run.id, last.reason, run.attempts));
         }
         let is_uncertain = last.reason == FailureCode::UncertainToolCall.as_str();
-        let may_die = is_uncertain || run.attempts >= self.max_attempts;
+        let may_die = is_uncertain || run.attempts >= self.limits.max_attempts;
         self.check(run.state != RunState::Dead || may_die, || format!("{} dies of {} in attempt {}", run.id, last.reason, run.attempts));
     }
 
