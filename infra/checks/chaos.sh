@@ -43,6 +43,10 @@ reprise stack up --name chaos --no-ask \
     --parameter LeaseSeconds=$lease --parameter ModelTimeoutSeconds=4 --parameter MaxAttempts=4 --parameter InlineSeconds=3 \
     --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 >&2
 
+# Another stack on these ports would have answered in its place, and this one has nothing to be judged by.
+pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' .local/stacks/chaos/run/emulator.pid)
+kill -0 "$pid" || { echo "the emulator of this stack is gone; is another one on port $EMULATOR_PORT?" >&2; exit 1; }
+
 rm -rf "$cases"
 mkdir -p "$cases"
 export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT" REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT"

@@ -56,6 +56,7 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
     let (hurts, retries) = (Mutex::new(Vec::new()), Mutex::new(BTreeSet::new()));
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _at_the_end = Over(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 watch.read();
@@ -78,7 +79,6 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
         let striker = Striker { stack, plan, lease: order.lease, work: &work, hurts: &hurts };
         let blows = scope.spawn(move || striker.strike());
         keep_working(plan, order.seed, &work, &mut rules, || blows.is_finished());
-        is_over.store(true, Ordering::Relaxed);
     });
     let mut injected = rules.end();
     let hurts = hurts.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +111,15 @@ pub(crate) fn drive(stack: &Stack, plan: &Plan, order: &Order) -> (Facts, Done) 
     let facts =
         Facts { requests: work.requests(), events: work.events(), runs, calls, writes, hurts, conversations, dead_letters, retried };
     (facts, Done { seed: order.seed, injected, failing, calming })
+}
+
+/// Ends what goes on beside, also when this thread panics: otherwise it would be waited for without end.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Callers come and go until every planned fault has struck, or for too long.
