@@ -85,7 +85,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Summary {
             scope.spawn(run);
         }
     });
-    summary.into_inner().unwrap()
+    summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub(crate) struct Report {
     pub(crate) trace: Vec<String>,
 }
 
+/// How often each run has ended.
+type Ends = Vec<(RunId, usize)>;
+
 /// Everything that is shared in one world. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -55,7 +58,7 @@ pub(crate) struct World {
     /// Requests that had a key.
     pub(crate) keyed: Arc<Mutex<BTreeSet<u64>>>,
     /// The runs whose dead letters were moved back when all was quiet, with how often they had died.
-    moved: Arc<Mutex<Option<Vec<(RunId, usize)>>>>,
+    moved: Arc<Mutex<Option<Ends>>>,
     /// How many messages were sent that are no tasks.
     pub(crate) poisons: Arc<Mutex<usize>>,
     /// How many callers and operators have not finished.
