@@ -133,6 +133,17 @@ async fn attempts_are_the_runs_and_not_the_messages() {
 }
 
 #[tokio::test]
+async fn progress_gives_new_attempts() {
+    let fails = (0..6).map(|_| outage());
+    let w = world(fails.chain([Scripted::Calls(vec!["clock"])]).chain((0..3).map(|_| outage()))).await;
+    for deliveries in [1, 2] {
+        assert!(matches!(w.take_up(deliveries).await, Advance::Again { .. }));
+    }
+    assert_eq!(w.take_up(3).await, Advance::HandedOver, "the third attempt finished two steps before it failed");
+    assert_eq!((w.stored().state, w.stored().attempts, w.stored().steps), (RunState::Queued, 1, 2));
+}
+
+#[tokio::test]
 async fn a_provider_without_room_burns_no_attempt() {
     let throttled = || Scripted::Fails(CallError::retryable(FailureCode::ProviderRateLimited, "429", None));
     let w = world(std::iter::repeat_with(throttled).take(3 * 6).chain([Scripted::Says("noon".into())])).await;
