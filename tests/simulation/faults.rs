@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     HideFails,
     /// The provider fails.
     ModelFails,
+    /// The provider has no room.
+    ModelThrottles,
     /// The provider's answer is useless.
     ModelGarbles,
     /// The provider is slow, or never answers.
@@ -51,7 +53,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Every fault, with how often it strikes where it is frequent, in a million chances.
-    const ALL: [(Self, u32); 22] = [
+    const ALL: [(Self, u32); 23] = [
         (Self::Kill, 8_000),
         (Self::Freeze, 6_000),
         (Self::CutOff, 4_000),
@@ -70,6 +72,7 @@ impl Fault {
         (Self::DeleteForgotten, 50_000),
         (Self::HideFails, 100_000),
         (Self::ModelFails, 200_000),
+        (Self::ModelThrottles, 200_000),
         (Self::ModelGarbles, 50_000),
         (Self::ModelHangs, 50_000),
         (Self::ModelRefuses, 20_000),

@@ -27,8 +27,8 @@ mod world;
 mod writes;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -85,7 +85,7 @@ fn run_all(seeds: std::ops::Range<u64>) -> Summary {
             scope.spawn(run);
         }
     });
-    summary.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Model for SimModel {
     async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
         let left = Duration::from_millis(u64::try_from(self.until - self.sim.now_ms()).unwrap_or(0));
         self.invariants.call_begins(&self.process, &request.key, self.timeout.min(left), "model");
+        self.invariants.check_history(&self.process, &request.key, request.messages);
         self.sim.point(&self.process).await;
         if self.sim.strikes(Fault::Panic, Some(&self.process)) {
             std::panic::resume_unwind(Box::new("the simulation says so"));
@@ -99,6 +100,11 @@ impl Model for SimModel {
         if self.sim.strikes(Fault::ModelFails, None) {
             let retry_after = self.sim.chance(30).then(|| Duration::from_secs(self.sim.any(0..40)));
             return Err(CallError::retryable(FailureCode::ProviderUnavailable, "the simulation says so", retry_after));
+        }
+        if self.sim.strikes(Fault::ModelThrottles, None) {
+            self.invariants.throttled(&request.key);
+            let retry_after = self.sim.chance(50).then(|| Duration::from_secs(self.sim.any(0..100)));
+            return Err(CallError::retryable(FailureCode::ProviderRateLimited, "the simulation says so", retry_after));
         }
         if self.sim.strikes(Fault::ModelRefuses, None) {
             return Err(CallError::rejected("the simulation says so"));

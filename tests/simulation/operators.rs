@@ -56,9 +56,12 @@ impl World {
     fn cancel(&self, run: &Run) {
         let process = self.process("operator-");
         let (store, queue, clock, run) = (self.store(&process), self.queue(&process), self.clock(&process), run.clone());
+        let invariants = self.invariants.clone();
         self.sim.note(|| format!("{}: cancels {}", process.name, run.id));
         self.sim.spawn(Some(&process), async move {
-            let _ = cancel(&store, &queue, cause(&clock, "cancelled"), &run.tenant, run.id).await;
+            if cancel(&store, &queue, cause(&clock, "cancelled"), &run.tenant, run.id).await.is_ok() {
+                invariants.cancelled(run.id);
+            }
         });
     }
 
@@ -127,9 +130,11 @@ impl World {
         let process = self.process("human-");
         let (store, queue, clock) = (self.store(&process), self.queue(&process), self.clock(&process));
         let new = NewAnswer { question_id: question_id.clone(), text: format!("said {}", self.sim.number()) };
-        let run = run.clone();
+        let (run, invariants) = (run.clone(), self.invariants.clone());
         self.sim.spawn(Some(&process), async move {
-            let _ = answer(&store, &queue, cause(&clock, "answered"), &run.tenant, run.id, &new).await;
+            if answer(&store, &queue, cause(&clock, "answered"), &run.tenant, run.id, &new).await.is_ok() {
+                invariants.answer_taken(run.id, &new.text);
+            }
         });
     }
 }

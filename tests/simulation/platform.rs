@@ -52,6 +52,10 @@ impl World {
         while !*locked(&is_done) && !process.is_killed() && self.sim.now_ms() < deadline {
             self.sim.sleep(Duration::from_secs(1)).await;
         }
+        let is_late = !*locked(&is_done) && !process.is_hurt();
+        if is_late {
+            self.sim.violated(format!("{} was well, and not done when its time was over", process.name));
+        }
     }
 
     /// Two sweepers, which know nothing of each other.

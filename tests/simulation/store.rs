@@ -171,6 +171,8 @@ impl Journal for SimStore {
                         self.sim.yield_now().await;
                         claim = self.do_claim(task, lease).await;
                     } else {
+                        // Should it come after the run was given back, it takes the run for nobody, until that lease lapses.
+                        self.process.hurt();
                         self.late_claim(task, lease);
                     }
                 }

@@ -41,8 +41,8 @@ pub(crate) struct Report {
     pub(crate) trace: Vec<String>,
 }
 
-/// How often each run has ended.
-type Ends = Vec<(RunId, usize)>;
+/// Dead runs, with how often each had come back before.
+type Died = Vec<(RunId, usize)>;
 
 /// Everything that is shared in one world. Cheap to clone.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ pub(crate) struct World {
     /// Requests that had a key.
     pub(crate) keyed: Arc<Mutex<BTreeSet<u64>>>,
     /// The runs whose dead letters were moved back when all was quiet, with how often they had died.
-    moved: Arc<Mutex<Option<Ends>>>,
+    moved: Arc<Mutex<Option<Died>>>,
     /// How many messages were sent that are no tasks.
     pub(crate) poisons: Arc<Mutex<usize>>,
     /// How many callers and operators have not finished.
@@ -161,7 +161,20 @@ impl World {
             return false;
         }
         let dead = self.invariants.dead();
-        let begins = !dead.is_empty() && self.sim.chance(50) && self.sqs.start_moving();
+        let begins = !dead.is_empty() && self.sim.chance(50);
+        if begins {
+            // Not at once: a message that was sent before the death of its run, by clocks that differ, does not wake it.
+            let this = self.clone();
+            *locked(&self.busy) += 1;
+            self.sim.spawn(None, async move {
+                // Three times: a move passes over the letters that a janitor just looks at.
+                for _ in 0..3 {
+                    this.sim.sleep(SKEW * 2).await;
+                    this.sqs.start_moving();
+                }
+                *locked(&this.busy) -= 1;
+            });
+        }
         *moved = Some(if begins { dead } else { Vec::new() });
         begins
     }

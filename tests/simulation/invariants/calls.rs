@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use shared::domain::failure::FailureCode;
 use shared::domain::id::RunId;
+use shared::domain::message::{Message, Role};
 use shared::domain::state::RunState;
 
-use super::{Answered, Invariants};
+use super::{Answered, Invariants, Seen};
 use crate::process::Process;
 
 /// Tries of a model call in one pass.
@@ -15,6 +16,8 @@ const TRIES: u32 = 3;
 /// How long a worker may not have noticed that its run was cancelled, in milliseconds: a look each 1.5 s, and what calls of the
 /// store take here.
 const NOTICED_WITHIN: i64 = 8_000;
+/// How long after the end of its lease somebody looks at a run at the latest, in milliseconds: the grace, and clocks that differ.
+const LOOKED_AT_AFTER: i64 = 15_000;
 /// How old a lease may be that counts as new, in milliseconds.
 const FRESH: i64 = 13_000;
 
@@ -41,10 +44,10 @@ impl Invariants {
             return;
         }
         if run.state == RunState::Cancelled {
-            let ago = self.sim.now_ms() - seen.runs.get(&id).map_or(0, |shadow| shadow.since);
-            self.check(ago < NOTICED_WITHIN, || format!("{} calls a {what} for {key}, cancelled {ago} ms ago", process.name));
-            return;
+            return self.check_noticed(&seen, process, id);
         }
+        let due = run.due_ms.unwrap_or(i64::MAX) - run.lease_until_ms;
+        self.check(due <= LOOKED_AT_AFTER, || format!("nobody looks at {id} until {due} ms after the end of its lease"));
         let holder = seen.leases.get(&id);
         let is_holder = holder.is_some_and(|(lease, by)| *lease == run.lease_no && by.name == process.name);
         self.check(is_holder, || {
@@ -58,10 +61,45 @@ impl Invariants {
         self.check(left >= needed, || format!("{} calls a {what} for {key}: {needed} ms, and its lease has {left} ms", process.name));
     }
 
+    /// A worker lets go of a run soon after it was cancelled.
+    fn check_noticed(&self, seen: &Seen, process: &Process, id: RunId) {
+        let Some(shadow) = seen.runs.get(&id).filter(|shadow| shadow.run.state == RunState::Cancelled) else { return };
+        let ago = self.sim.now_ms() - shadow.since;
+        let is_excused = process.is_hurt() || ago < NOTICED_WITHIN;
+        self.check(is_excused, || format!("{} is at work on {id}, which was cancelled {ago} ms ago", process.name));
+    }
+
+    /// When the provider had no room: then it was not asked.
+    pub(crate) fn throttled(&self, key: &str) {
+        let Some(step) = parse(key) else { return };
+        if let Some(asked) = self.seen().asked.get_mut(&step) {
+            *asked -= 1;
+        }
+    }
+
+    /// What a model is shown of the conversation: every turn before this one that has an answer or was interrupted, in order. (Who is
+    /// late may know of less: others have gone on meanwhile.)
+    pub(crate) fn check_history(&self, process: &Process, key: &str, messages: &[Message]) {
+        if process.is_hurt() {
+            return;
+        }
+        let Some((id, _)) = parse(key) else { return };
+        self.store.with_tables(|tables| {
+            let Some(run) = tables.runs.get(&id).filter(|run| run.state == RunState::Running) else { return };
+            let turns = tables.turns.iter().filter(|((conversation, turn), _)| *conversation == run.conversation && *turn < id);
+            let expected: Vec<Message> = turns.flat_map(|(_, turn)| turn.clone().into_history()).collect();
+            let shown = messages.iter().skip(1).take(expected.len());
+            self.check(shown.eq(&expected), || format!("{id} is shown {messages:?}, and before it was said {expected:?}"));
+            let asked = messages.get(expected.len() + 1).map(|message| message.role);
+            self.check(asked == Some(Role::User), || format!("{id} is shown more than was said before it: {messages:?}"));
+        });
+    }
+
     /// When an answer reaches a worker: of two to the same question, one is lost with a worker that a fault has hit.
     pub(crate) fn answered(&self, process: &Arc<Process>, key: &str, number: u64) {
         let Some((id, step)) = parse(key) else { return };
         let mut seen = self.seen();
+        self.check_noticed(&seen, process, id);
         let lease_no = seen.leases.get(&id).filter(|(_, by)| by.name == process.name).map(|(lease, _)| *lease);
         let answers = seen.answers.entry((id, step)).or_default();
         for earlier in answers.iter() {
@@ -84,6 +122,7 @@ impl Invariants {
         let effects = seen.effects.entry((id, step)).or_default();
         *effects += 1;
         let effects = *effects;
+        self.check_noticed(&seen, process, id);
         // An operator who puts a run back that died of just this has looked.
         let is_uncertain = |to, reason: &str| to == RunState::Dead && reason == FailureCode::UncertainToolCall.as_str();
         let trail = seen.runs.get(&id).map_or(&[][..], |shadow| &shadow.trail);

@@ -6,6 +6,7 @@ use shared::domain::event::{Event, MatchOutcome};
 use shared::domain::id::{ConversationId, RunId};
 use shared::domain::run::{Transition, WORKER_LOST};
 use shared::domain::state::RunState;
+use shared::domain::step::StepBody;
 use shared::domain::task::Task;
 use shared::operate::Erasure;
 
@@ -53,6 +54,18 @@ impl Invariants {
         let mut seen = self.seen();
         let known = seen.by_key.entry(key).or_insert_with(|| what.to_owned());
         self.check(known == what, || format!("key {key} stands for {known} and for {what}"));
+    }
+
+    /// When a human is told that the answer is taken.
+    pub(crate) fn answer_taken(&self, run: RunId, text: &str) {
+        let is_there = self.store.journal_of(run).iter().any(|step| matches!(&step.body, StepBody::Tool(tool) if tool.output == text));
+        self.check(is_there || self.seen().erased.contains(&run), || format!("an answer to {run} is taken and not recorded: {text}"));
+    }
+
+    /// When an operator is told that a run is cancelled.
+    pub(crate) fn cancelled(&self, run: RunId) {
+        let state = self.store.get(run).map(|run| run.state);
+        self.check(state.is_none_or(|state| state == RunState::Cancelled), || format!("{run} was cancelled and is {state:?}"));
     }
 
     /// When a conversation is deleted for good.
