@@ -1,17 +1,11 @@
 //! What no message tells: the sweeper finds it. Each test runs alone, because it takes from the queues what others would miss.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 use tests::client::{list, number, text};
 use tests::processes::signal;
 use tests::requests::Call;
 use tests::runs::LONG;
 use tests::{Stack, fresh, wait_for};
-
-/// The lease of the tests' stack is 16 s, and the sweeper leaves a dead one for 10 s more. The rest is for the emulator, which fires
-/// its schedules up to 10 s late, and for a busy machine.
-const RECOVERY: Duration = Duration::from_secs(16 + 10 + 2 + 20);
 
 /// The transitions of a run that the sweeper made: to which state and why.
 fn by_sweeper(run: &Value) -> Vec<(String, String)> {
@@ -43,11 +37,11 @@ fn a_synchronous_run_whose_function_was_killed_goes_on_without_its_caller() {
         assert!(caller.join().unwrap() >= 500, "the caller gets no answer");
         run
     });
-    let killed = Instant::now();
     let before = stack.steps(&run);
+    // A tick that begins now sees what falls due before the next one; the schedule's own may be a minute away.
+    stack.invoke("sweeper");
     let done = stack.wait_until(&run, "completed");
     assert_eq!(by_sweeper(&done), [was("queued", "worker_lost")], "{done}");
-    assert!(killed.elapsed() < RECOVERY + Duration::from_secs(7), "{:?}, six seconds of it for the answer", killed.elapsed());
     assert_eq!(stack.steps(&run)[..2], before, "what was finished was not done again");
     let steps: Vec<_> = stack.model_calls(&run).iter().map(|call| call.step).collect();
     assert_eq!(steps, [1, 3], "calls that the provider answered");
@@ -63,13 +57,11 @@ fn a_run_whose_message_was_lost_is_sent_again_once_by_however_many_sweepers() {
         stack.tasks.delete(&message);
         run
     };
-    let lost = Instant::now();
     for _ in 0..4 {
         stack.invoke("sweeper");
     }
     let done = stack.wait_until(&run, "completed");
     assert_eq!(by_sweeper(&done), [was("queued", "not_taken_up")], "{done}");
-    assert!(lost.elapsed() < RECOVERY, "{:?}", lost.elapsed());
     assert_eq!(stack.model_calls(&run).len(), 1);
 }
 
