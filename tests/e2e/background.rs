@@ -120,7 +120,9 @@ fn history_costs_the_worker_two_calls_more_at_most() {
     assert_eq!(list(&turns, "turns").len(), 3);
 }
 
+/// What the worker asked of the table, the mark of a canary that came by left out.
 fn worker_calls(stack: &Stack, since: u64) -> Vec<String> {
     let calls = stack.calls("", since).into_iter();
-    calls.filter(|call| call.service == "dynamodb" && call.function == "queue-consumer").map(|call| call.operation).collect()
+    let is_work = |call: &Call| call.service == "dynamodb" && call.function == "queue-consumer" && !call.body.contains("heartbeat");
+    calls.filter(is_work).map(|call| call.operation).collect()
 }
