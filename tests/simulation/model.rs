@@ -116,7 +116,7 @@ impl Model for SimModel {
             self.invariants.answered(&self.process, &request.key, number);
         }
         let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
-        let usage = Usage { input_tokens: 10, output_tokens: 5 };
+        let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
         self.sim.note(|| format!("{}: model answers {} with {number}", self.process.name, request.key));
         // One whose price is known, or agents with a limit of cost would stop.
         Ok(ModelReply { provider: "openai".into(), model: "gpt-4.1-nano".into(), message, finish_reason, usage })
@@ -135,7 +135,7 @@ pub(crate) struct SimTool {
 #[async_trait]
 impl Tool for SimTool {
     fn spec(&self) -> ToolSpec {
-        ToolSpec { name: TOOL, description: "has an effect", parameters: json!({}) }
+        ToolSpec { name: TOOL.into(), description: "has an effect".into(), parameters: json!({}) }
     }
 
     fn is_idempotent(&self) -> bool {

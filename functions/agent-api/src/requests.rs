@@ -102,7 +102,7 @@ impl AgentBody {
         }
         let conversation: Option<ConversationId> =
             self.conversation_id.map(|text| text.parse().map_err(|error| Problem::invalid("conversation_id", error))).transpose()?;
-        let input = AgentInput { prompt: self.prompt, messages, metadata: self.metadata };
+        let input = AgentInput { prompt: self.prompt, messages, metadata: self.metadata, ..AgentInput::default() };
         Ok(AgentRequest { agent: self.agent, conversation, input, when_busy: self.multitask_strategy.0, key })
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::clock::rfc3339_millis;
 use super::id::{EventId, RunId};
 use super::message::Message;
+use super::overrides::Overrides;
 
 /// The `type` of the event that `POST /v1/agent` records.
 pub const AGENT_REQUEST: &str = "agent.request";
@@ -89,9 +90,10 @@ pub struct EventMeta {
 }
 
 /// What an agent is asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct AgentInput {
-    /// The question.
+    /// The question; empty if the last of the messages is what the agent goes on from.
+    #[serde(default)]
     pub prompt: String,
     /// Messages that take the place of the stored history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +101,13 @@ pub struct AgentInput {
     /// The caller's own data, given back unread.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
+    /// What this request changes of the agent's definition.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub overrides: Overrides,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl AgentInput {
@@ -106,7 +115,9 @@ impl AgentInput {
     #[must_use]
     pub fn as_messages(&self) -> Vec<Message> {
         let mut messages = self.messages.clone().unwrap_or_default();
-        messages.push(Message::user(&self.prompt));
+        if !self.prompt.is_empty() {
+            messages.push(Message::user(&self.prompt));
+        }
         messages
     }
 }

@@ -38,6 +38,10 @@ pub enum FailureCode {
     InvalidAnswer,
     /// The model's answer ended at its limit of tokens.
     AnswerCutOff,
+    /// The model or its provider refused to answer.
+    AnswerRefused,
+    /// The answer does not satisfy what it must look like, mended as often as it may be.
+    InvalidOutput,
     /// A result is larger than the journal takes.
     ResultTooLarge,
     /// The agent's limit of steps was reached.
@@ -78,6 +82,8 @@ impl FailureCode {
             Self::ProviderRejected => "provider_rejected",
             Self::InvalidAnswer => "invalid_answer",
             Self::AnswerCutOff => "answer_cut_off",
+            Self::AnswerRefused => "answer_refused",
+            Self::InvalidOutput => "invalid_output",
             Self::ResultTooLarge => "result_too_large",
             Self::StepLimit => "step_limit",
             Self::TokenLimit => "token_limit",

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod id;
 pub mod idempotency;
 pub mod message;
+pub mod overrides;
 pub mod pattern;
 pub mod price;
 pub mod principal;

@@ -14,7 +14,7 @@ use super::message::{Message, ToolCall};
 pub const LARGEST_STEP: usize = 3_000_000;
 
 /// One step of a journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Its place in the journal, from 1.
     pub index: u32,
@@ -30,18 +30,23 @@ pub struct Step {
 }
 
 /// What was called and what came back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepBody {
     /// A model call.
     Model(ModelStep),
     /// A tool call.
     Tool(ToolStep),
+    /// A person's leave for a tool call.
+    Approval(ApprovalStep),
 }
 
 /// A model's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelStep {
+    /// What it was asked for.
+    #[serde(default, skip_serializing_if = "Purpose::is_act")]
+    pub purpose: Purpose,
     /// Who answered, e.g. `openai`.
     pub provider: String,
     /// With which model, as the provider names it.
@@ -55,6 +60,80 @@ pub struct ModelStep {
     /// Calls that failed before this one succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+    /// Why the answer does not satisfy what it must look like, as the model is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// How good the answer is: this one, or for [`Purpose::Evaluate`] the one that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// The name of the try whose text was streamed; absent if nobody listened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_try: Option<String>,
+}
+
+impl ModelStep {
+    /// An answer to [`Purpose::Act`] that came at the first try.
+    #[must_use]
+    pub const fn new(provider: String, model: String, message: Message, finish_reason: FinishReason, usage: Usage) -> Self {
+        Self {
+            purpose: Purpose::Act,
+            provider,
+            model,
+            message,
+            finish_reason,
+            usage,
+            failures: Vec::new(),
+            problem: None,
+            verdict: None,
+            stream_try: None,
+        }
+    }
+}
+
+/// What a model is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To do what the run is for.
+    #[default]
+    Act,
+    /// To say how good an answer is.
+    Evaluate,
+    /// To say how to make it better.
+    Reflect,
+}
+
+impl Purpose {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    const fn is_act(&self) -> bool {
+        matches!(self, Self::Act)
+    }
+}
+
+/// How good an answer is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// From 0 to 1.
+    pub score: f64,
+    /// Whether it is good enough.
+    pub success: bool,
+    /// What is wrong with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issues: Vec<String>,
+    /// What would make it better.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub improvements: Vec<String>,
+}
+
+/// A person's leave for a tool call. A call that was not allowed has a [`ToolStep`] that says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalStep {
+    /// The id of the call.
+    pub call_id: String,
+    /// The tool.
+    pub tool: String,
+    /// Who allowed it.
+    pub by: String,
 }
 
 /// A tool's result.
@@ -85,16 +164,33 @@ pub enum FinishReason {
 /// Tokens, as the provider counts them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens read.
+    /// Tokens read, cached ones included.
     pub input_tokens: u64,
-    /// Tokens written.
+    /// Tokens written, thoughts included.
     pub output_tokens: u64,
+    /// Those of the tokens read that came out of the provider's cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_input_tokens: u64,
+    /// Those of the tokens read that were put into the provider's cache.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cache_write_tokens: u64,
+    /// Those of the tokens written that were thoughts.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
         self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.cached_input_tokens = self.cached_input_tokens.saturating_add(other.cached_input_tokens);
+        self.cache_write_tokens = self.cache_write_tokens.saturating_add(other.cache_write_tokens);
+        self.reasoning_tokens = self.reasoning_tokens.saturating_add(other.reasoning_tokens);
     }
 }
 
@@ -112,7 +208,9 @@ impl StepBody {
     pub const fn usage(&self) -> Usage {
         match self {
             Self::Model(model) => model.usage,
-            Self::Tool(_) => Usage { input_tokens: 0, output_tokens: 0 },
+            Self::Tool(_) | Self::Approval(_) => {
+                Usage { input_tokens: 0, output_tokens: 0, cached_input_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 }
+            }
         }
     }
 }

@@ -56,6 +56,7 @@ impl Transcript {
                 self.last_call = Some((tool.call.clone(), self.repeats_of(&tool.call) + 1));
                 self.messages.push(Message::tool(&tool.call, &tool.output));
             }
+            StepBody::Approval(_) => {}
         }
     }
 
@@ -109,17 +110,7 @@ mod tests {
 
     fn model(index: u32, message: Message) -> Step {
         let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
-        step(
-            index,
-            StepBody::Model(ModelStep {
-                provider: "p".into(),
-                model: "m".into(),
-                message,
-                finish_reason,
-                usage: Usage::default(),
-                failures: Vec::new(),
-            }),
-        )
+        step(index, StepBody::Model(ModelStep::new("p".into(), "m".into(), message, finish_reason, Usage::default())))
     }
 
     fn tool(index: u32, id: &str) -> Step {

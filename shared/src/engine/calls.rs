@@ -76,9 +76,12 @@ impl Engine {
         hold: &dyn Hold,
     ) -> Result<ModelStep, Stop> {
         let mut request = ModelRequest {
-            messages: transcript.messages(),
+            target: agent.models.first().cloned(),
             tools: self.tools.specs(&agent.tools),
-            key: format!("{}:{}", run.id, transcript.steps() + 1),
+            sampling: agent.sampling.clone(),
+            effort: agent.effort,
+            output: agent.output.as_ref(),
+            ..ModelRequest::new(transcript.messages(), format!("{}:{}", run.id, transcript.steps() + 1))
         };
         let mut failures: Vec<Failure> = Vec::new();
         loop {
@@ -86,14 +89,8 @@ impl Engine {
             let answered = self.under_lease(run, hold, timeout, self.model.ask(&request)).await?;
             let error = match answered.map(|reply| reply.and_then(usable)) {
                 Some(Ok(reply)) => {
-                    return Ok(ModelStep {
-                        provider: reply.provider,
-                        model: reply.model,
-                        message: reply.message,
-                        finish_reason: reply.finish_reason,
-                        usage: reply.usage,
-                        failures,
-                    });
+                    let step = ModelStep::new(reply.provider, reply.model, reply.message, reply.finish_reason, reply.usage);
+                    return Ok(ModelStep { failures, ..step });
                 }
                 Some(Err(error)) => error,
                 None if is_cut => return Err(Stop::Deadline),
@@ -133,8 +130,9 @@ impl Engine {
         window: Window,
         hold: &dyn Hold,
     ) -> Result<ToolStep, Stop> {
-        let Some(tool) = self.tools.get(&call.name).filter(|_| agent.tools.contains(&call.name)) else {
-            let output = format!("error: no tool is named `{}`; there are: {}", call.name, agent.tools.join(", "));
+        let Some(tool) = self.tools.get(&call.name).filter(|_| agent.tool(&call.name).is_some()) else {
+            let names: Vec<_> = agent.tools.iter().map(|tool| tool.name.as_str()).collect();
+            let output = format!("error: no tool is named `{}`; there are: {}", call.name, names.join(", "));
             return Ok(ToolStep { call, output, is_error: true });
         };
         // A tool is never cut at the deadline: its effect may have happened.

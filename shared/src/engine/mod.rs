@@ -359,7 +359,7 @@ impl Engine {
             let body = match next {
                 Next::Ended(answer) => return self.complete(run, None, answer).await,
                 Next::Model => StepBody::Model(self.call_model(run, agent, &transcript, window, hold).await?),
-                Next::Tool(call) if Waiting::is_caused_by(&call.name) && agent.tools.contains(&call.name) => {
+                Next::Tool(call) if Waiting::is_caused_by(&call.name) && agent.tool(&call.name).is_some() => {
                     match Waiting::of(&call, index, started_at) {
                         Ok(waiting) => return Err(Stop::Wait(waiting)),
                         Err(problem) => StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true }),

@@ -8,11 +8,13 @@ use serde_json::Value;
 
 use super::CallError;
 use crate::domain::conversation::Conversation;
+use crate::domain::definition::{Effort, ModelRef, OutputSchema, Sampling};
 use crate::domain::event::{AgentInput, Event};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::idempotency::UsedKey;
 use crate::domain::message::Message;
+use crate::domain::overrides::ToolChoice;
 use crate::domain::run::{Archive, Run, Seen, Transition};
 use crate::domain::state::RunState;
 use crate::domain::step::{FinishReason, Step, Usage};
@@ -296,23 +298,70 @@ pub trait Queue: Send + Sync {
 }
 
 /// What a model is asked.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ModelRequest<'a> {
+    /// Which model; the deployment's first if absent.
+    pub target: Option<ModelRef>,
     /// The transcript.
     pub messages: &'a [Message],
     /// What it may call.
     pub tools: Vec<ToolSpec>,
+    /// Whether it may, must or must not.
+    pub tool_choice: Option<ToolChoice>,
+    /// Whether it may ask for several calls at once.
+    pub parallel_tool_calls: Option<bool>,
+    /// How it draws its answer.
+    pub sampling: Sampling,
+    /// How much it thinks.
+    pub effort: Option<Effort>,
+    /// What the answer must look like.
+    pub output: Option<&'a OutputSchema>,
+    /// Where the text goes as it comes.
+    pub sink: &'a dyn Sink,
     /// `<run>:<step>`, sent to the provider as the request's idempotency key.
     pub key: String,
+}
+
+impl<'a> ModelRequest<'a> {
+    /// What the deployment's first model is asked, without tools, as it likes to answer, and unheard.
+    #[must_use]
+    pub fn new(messages: &'a [Message], key: String) -> Self {
+        Self {
+            target: None,
+            messages,
+            tools: Vec::new(),
+            tool_choice: None,
+            parallel_tool_calls: None,
+            sampling: Sampling::default(),
+            effort: None,
+            output: None,
+            sink: &NoSink,
+            key,
+        }
+    }
+}
+
+/// Hears a model's text as it comes, before the whole answer is there. What it hears may yet be worth nothing: the call may fail.
+pub trait Sink: Send + Sync {
+    /// Takes the next part of the text. Must be quick: the model's answer is not read meanwhile.
+    fn text(&self, part: &str);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSink;
+
+impl Sink for NoSink {
+    fn text(&self, _part: &str) {}
 }
 
 /// A tool as a model sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSpec {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What it is for.
-    pub description: &'static str,
+    pub description: String,
     /// The JSON Schema of its arguments.
     pub parameters: Value,
 }

@@ -207,7 +207,7 @@ impl Model for ScriptedModel {
             None => Message::assistant("done"),
         };
         let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
-        let usage = Usage { input_tokens: 10, output_tokens: 5 };
+        let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
         Ok(ModelReply { provider: "script".into(), model: "m".into(), message, finish_reason, usage })
     }
 }

@@ -271,7 +271,7 @@ impl Tables {
         let step = self.steps.get(&turn.run_id).and_then(|steps| steps.iter().find(|step| step.index == index));
         match step.map(|step| &step.body) {
             Some(StepBody::Model(model)) => model.message.content.clone().map(Some).ok_or(JournalError::NotFound),
-            Some(StepBody::Tool(_)) | None => Err(JournalError::NotFound),
+            Some(StepBody::Tool(_) | StepBody::Approval(_)) | None => Err(JournalError::NotFound),
         }
     }
 }

@@ -118,7 +118,7 @@ impl Intake {
         metadata.insert("event_id".into(), json!(event.id));
         metadata.insert("trigger".into(), json!(trigger.name));
         let prompt = trigger.prompt_for(&event.kind, &event.source, &event.payload);
-        let input = AgentInput { prompt, messages: None, metadata };
+        let input = AgentInput { prompt, metadata, ..AgentInput::default() };
         let conversation = ConversationId::new(now);
         let mut run = Run::new(principal.tenant.clone(), event, conversation, false, trigger.agent.clone(), self.engine.limits.lease);
         run.trigger = Some(trigger.name.clone());

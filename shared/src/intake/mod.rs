@@ -33,7 +33,7 @@ const TRIES: usize = 20;
 const ACCEPTED: &str = "accepted";
 
 /// What a caller asks for, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentRequest {
     /// The agent; the default one if absent.
     pub agent: Option<String>,

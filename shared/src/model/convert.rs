@@ -10,8 +10,10 @@ use crate::engine::CallError;
 use crate::engine::ports::{ModelReply, ModelRequest};
 
 pub(super) fn request(request: &ModelRequest<'_>) -> ChatRequest {
-    let tools =
-        request.tools.iter().map(|spec| Tool::new(spec.name).with_description(spec.description).with_schema(spec.parameters.clone()));
+    let tools = request
+        .tools
+        .iter()
+        .map(|spec| Tool::new(spec.name.as_str()).with_description(spec.description.as_str()).with_schema(spec.parameters.clone()));
     let mut chat = ChatRequest::new(request.messages.iter().map(message).collect());
     if !request.tools.is_empty() {
         chat = chat.with_tools(tools.collect::<Vec<_>>());
@@ -48,7 +50,11 @@ fn message(message: &Message) -> ChatMessage {
 
 pub(super) fn reply(response: ChatResponse, provider: &str) -> Result<ModelReply, CallError> {
     let count = |tokens: Option<i32>| tokens.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-    let usage = Usage { input_tokens: count(response.usage.prompt_tokens), output_tokens: count(response.usage.completion_tokens) };
+    let usage = Usage {
+        input_tokens: count(response.usage.prompt_tokens),
+        output_tokens: count(response.usage.completion_tokens),
+        ..Usage::default()
+    };
     let model = response.provider_model_iden.model_name.to_string();
     let stop = response.stop_reason.clone();
     let content = response.content.joined_texts();

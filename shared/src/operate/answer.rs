@@ -59,7 +59,7 @@ async fn was_given(records: &dyn Records, tenant: &TenantId, id: RunId, new: &Ne
     let step = records.steps_after(tenant, id, before, 1).await?.into_iter().next();
     Ok(step.is_some_and(|step| match step.body {
         StepBody::Tool(tool) => tool.call.name == ASK_HUMAN && !tool.is_error && tool.output == new.text,
-        StepBody::Model(_) => false,
+        StepBody::Model(_) | StepBody::Approval(_) => false,
     }))
 }
 

@@ -26,8 +26,8 @@ struct Arguments {
 impl Tool for ClockTool {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
-            name: "clock",
-            description: "The current date and time.",
+            name: "clock".into(),
+            description: "The current date and time.".into(),
             parameters: json!({
                 "type": "object",
                 "properties": {"timezone": {"type": "string", "description": "IANA name, e.g. Europe/Berlin; UTC if absent"}},

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::domain::clock::Clock;
+use crate::domain::definition::ToolUse;
 use crate::engine::ports::ToolSpec;
 
 /// One tool. Its errors are texts for the model: data, not failures of the run.
@@ -56,7 +57,7 @@ impl Toolbox {
 
     /// What a model is told of the tools with these names.
     #[must_use]
-    pub fn specs(&self, names: &[String]) -> Vec<ToolSpec> {
-        self.0.iter().map(|tool| tool.spec()).filter(|spec| names.iter().any(|name| name == spec.name)).collect()
+    pub fn specs(&self, tools: &[ToolUse]) -> Vec<ToolSpec> {
+        self.0.iter().map(|tool| tool.spec()).filter(|spec| tools.iter().any(|tool| tool.name == spec.name)).collect()
     }
 }

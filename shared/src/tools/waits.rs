@@ -21,8 +21,8 @@ const NOT_HERE: &str = "this tool is carried out by the engine";
 impl Tool for AskHuman {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
-            name: ASK_HUMAN,
-            description: "Ask a human a question and wait for the answer. Use it before anything that cannot be undone.",
+            name: ASK_HUMAN.into(),
+            description: "Ask a human a question and wait for the answer. Use it before anything that cannot be undone.".into(),
             parameters: json!({
                 "type": "object",
                 "properties": {
@@ -52,8 +52,8 @@ impl Tool for AskHuman {
 impl Tool for Wait {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
-            name: WAIT,
-            description: "Wait, and go on later. Give either seconds or until.",
+            name: WAIT.into(),
+            description: "Wait, and go on later. Give either seconds or until.".into(),
             parameters: json!({
                 "type": "object",
                 "properties": {

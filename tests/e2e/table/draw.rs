@@ -143,7 +143,8 @@ impl Draw {
         // Now and then not the next one after all.
         let index = run.steps + 1 + u32::from(self.one_in(4));
         let step = self.step(index, both.now);
-        let (usage, cost_micros) = (Usage { input_tokens: self.below(99), output_tokens: 7 }, self.one_in(2).then(|| self.below(1_000)));
+        let (usage, cost_micros) =
+            (Usage { input_tokens: self.below(99), output_tokens: 7, ..Usage::default() }, self.one_in(2).then(|| self.below(1_000)));
         let run = Run { usage, cost_micros, abandoned: self.one_in(3), attempts: 1, updated_at: both.now, ..run };
         vec![Drawn::Progress(run.clone(), step.clone()), Drawn::Step(run, step)]
     }
@@ -295,7 +296,7 @@ impl Draw {
 
     /// A model's answer.
     pub(crate) fn answer(index: u32, at: Timestamp, text: String) -> Step {
-        let usage = Usage { input_tokens: 10, output_tokens: 5 };
+        let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
         let (provider, model, message) = ("openai".into(), "m".into(), Message::assistant(text));
         let body = StepBody::Model(ModelStep { provider, model, message, finish_reason: FinishReason::Stop, usage, failures: Vec::new() });
         Step { index, started_at: at, ended_at: at, body }

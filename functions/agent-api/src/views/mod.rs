@@ -30,6 +30,6 @@ pub(crate) fn fitting<T: Serialize>(items: Vec<T>, room: usize) -> Vec<T> {
 pub(crate) fn answer_in(step: Step) -> Option<String> {
     match step.body {
         StepBody::Model(model) => model.message.content,
-        StepBody::Tool(_) => None,
+        StepBody::Tool(_) | StepBody::Approval(_) => None,
     }
 }

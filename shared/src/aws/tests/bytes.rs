@@ -79,8 +79,8 @@ fn step_of(transcript: &Transcript, index: u32) -> Step {
 }
 
 fn model_step(message: Message, finish_reason: FinishReason) -> ModelStep {
-    let usage = Usage { input_tokens: 250_000, output_tokens: 50 };
-    ModelStep { provider: "openai".into(), model: "m".into(), message, finish_reason, usage, failures: Vec::new() }
+    let usage = Usage { input_tokens: 250_000, output_tokens: 50, ..Usage::default() };
+    ModelStep::new("openai".into(), "m".into(), message, finish_reason, usage)
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn the_record_of_a_run_that_goes_well_costs_each_write_one_unit() {
     let now = clock().now();
     let lease = Lease { owner: delivery.owner, now, until: after(now, Duration::from_secs(60)), message: delivery.message, sent_at: None };
     let mut run = lease.take(run);
-    (run.steps, run.usage) = (99, Usage { input_tokens: 10_000_000, output_tokens: 100_000 });
+    (run.steps, run.usage) = (99, Usage { input_tokens: 10_000_000, output_tokens: 100_000, ..Usage::default() });
     let cause = Cause { at: now, by: &engine.worker, reason: "answered", patience: Duration::ZERO };
     let mut ended = run.clone();
     ended.apply(Command::Complete, cause).unwrap();

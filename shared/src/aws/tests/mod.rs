@@ -37,8 +37,8 @@ fn tool_step(index: u32, output: String) -> Step {
 fn model_step(index: u32, message: Message) -> Step {
     let at = clock().now();
     let (provider, model) = ("openai".into(), "m".into());
-    let usage = Usage { input_tokens: 10, output_tokens: 5 };
-    let body = ModelStep { provider, model, message, finish_reason: FinishReason::Stop, usage, failures: Vec::new() };
+    let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
+    let body = ModelStep::new(provider, model, message, FinishReason::Stop, usage);
     Step { index, started_at: at, ended_at: at, body: StepBody::Model(body) }
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{At, Checks, filled, trigger};
-use crate::domain::definition::{Agent, Caps, TOOLS, Trigger};
+use crate::domain::definition::{Agent, Caps, Sampling, Strategy, TOOLS, ToolUse, Trigger};
 
 /// Bytes of the longest instructions: they are sent with every model call.
 const LONGEST_INSTRUCTIONS: usize = 32_000;
@@ -53,7 +53,14 @@ pub(super) fn read(checks: &mut Checks, stem: &str, text: &str) -> Option<(Agent
         version: file.version.value,
         description: checks.text(&file.description, "description", LONGEST_DESCRIPTION),
         instructions: checks.text(&file.instructions, "instructions", LONGEST_INSTRUCTIONS).trim_end().to_owned(),
-        tools: tools(checks, &file.tools),
+        models: Vec::new(),
+        sampling: Sampling::default(),
+        effort: None,
+        tools: tools(checks, &file.tools).into_iter().map(ToolUse::of).collect(),
+        parallel_tool_calls: 4,
+        strategy: Strategy::default(),
+        output: None,
+        examples: Vec::new(),
         caps: caps(checks, &file.caps),
     };
     let triggers = file.triggers.iter().enumerate().map(|(i, trigger)| trigger.read(checks, i, &agent.name)).collect();

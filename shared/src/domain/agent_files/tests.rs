@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::definition::{Agent, Caps};
+use super::super::definition::{Agent, Caps, Sampling, Strategy, ToolUse};
 use super::super::event::AGENT_REQUEST;
 use super::*;
 
@@ -58,7 +58,14 @@ fn an_agent_has_defaults_for_its_caps_only() {
         version: 2,
         description: "Helps.".into(),
         instructions: "Be brief.".into(),
-        tools: vec!["clock".into()],
+        models: Vec::new(),
+        sampling: Sampling::default(),
+        effort: None,
+        tools: vec![ToolUse::of("clock")],
+        parallel_tool_calls: 4,
+        strategy: Strategy::React,
+        output: None,
+        examples: Vec::new(),
         caps: Caps { steps: 20, tokens: None, wall_seconds: 86_400, cost_micros: None, identical_tool_calls: 3 },
     };
     assert_eq!((bundle.agents, bundle.triggers.len(), bundle.prices.len()), (vec![agent], 0, 0));

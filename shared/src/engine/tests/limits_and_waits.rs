@@ -67,7 +67,10 @@ async fn every_cap_ends_the_run_with_its_name() {
         change(&mut agent.caps);
         agent
     };
-    let used = |input_tokens| Run { usage: crate::domain::step::Usage { input_tokens, output_tokens: 1 }, ..w.run.clone() };
+    let used = |input_tokens| Run {
+        usage: crate::domain::step::Usage { input_tokens, output_tokens: 1, ..crate::domain::step::Usage::default() },
+        ..w.run.clone()
+    };
     assert_eq!(code(&with(|caps| caps.steps = 0), &w.run), "step_limit");
     assert_eq!(code(&with(|caps| caps.tokens = Some(10)), &used(9)), "token_limit");
     assert_eq!(code(&with(|caps| caps.tokens = Some(10)), &used(8)), "none");

@@ -353,7 +353,7 @@ struct Pays;
 impl Tool for Pays {
     fn spec(&self) -> ToolSpec {
         // The name that the agent knows a tool by.
-        ToolSpec { name: "clock", description: "pays", parameters: serde_json::json!({}) }
+        ToolSpec { name: "clock".into(), description: "pays".into(), parameters: serde_json::json!({}) }
     }
 
     fn is_idempotent(&self) -> bool {
@@ -373,16 +373,10 @@ impl Tool for Pays {
 async fn abandoned_before_a_tool(tools: Toolbox) -> World {
     let mut w = world([Scripted::Calls(vec!["clock"])]).await;
     let mut claimed = w.claimed("gone").await;
-    let request = ports::ModelRequest { messages: &[], tools: vec![], key: String::new() };
+    let request = ports::ModelRequest::new(&[], String::new());
     let reply = w.model.ask(&request).await.unwrap();
-    let body = StepBody::Model(crate::domain::step::ModelStep {
-        provider: reply.provider,
-        model: reply.model,
-        message: reply.message,
-        finish_reason: reply.finish_reason,
-        usage: reply.usage,
-        failures: vec![],
-    });
+    let body =
+        StepBody::Model(crate::domain::step::ModelStep::new(reply.provider, reply.model, reply.message, reply.finish_reason, reply.usage));
     let step = Step { index: 1, started_at: w.clock.now(), ended_at: w.clock.now(), body };
     w.engine.count(&mut claimed, &step);
     w.store.write(&[Write::Progress(&claimed, &step), Write::Step(&claimed, &step)]).await.unwrap();
