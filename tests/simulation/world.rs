@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use shared::domain::definition::Bundle;
 use shared::domain::id::{ConversationId, RunId, TenantId};
 use shared::domain::state::RunState;
 use shared::engine::{Engine, Limits};
@@ -52,6 +53,7 @@ pub(crate) struct World {
     pub(crate) sqs: Sqs,
     pub(crate) invariants: Arc<Invariants>,
     pub(crate) limits: Limits,
+    bundle: Arc<Bundle>,
     pub(crate) tenant: TenantId,
     /// Conversations that callers know.
     pub(crate) conversations: Arc<Mutex<Vec<ConversationId>>>,
@@ -93,6 +95,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
         store,
         invariants,
         limits,
+        bundle: Arc::new(Bundle::embedded()),
         conversations: Arc::default(),
         keyed: Arc::default(),
         moved: Arc::default(),
@@ -219,6 +222,7 @@ impl World {
             journal: Arc::new(self.store(process)),
             queue: Arc::new(self.queue(process)),
             model: Arc::new(SimModel { sim, process: process.clone(), invariants, timeout: self.limits.model_timeout, until }),
+            bundle: self.bundle.clone(),
             tools: Toolbox::of(vec![Arc::new(tool)]),
             clock: Arc::new(self.clock(process)),
             limits: self.limits,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agent_api::{AgentApi, Settings};
 use shared::aws::{Table, TaskQueue, sdk_config};
 use shared::config::Environment;
+use shared::domain::definition::Bundle;
 use shared::engine::Engine;
 use shared::intake::Intake;
 use shared::model::ProviderModel;
@@ -23,6 +24,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
         model: Arc::new(ProviderModel::new(&settings.model)?),
+        bundle: Arc::new(Bundle::embedded()),
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),
         limits: settings.limits,

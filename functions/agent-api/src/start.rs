@@ -1,6 +1,7 @@
 //! `POST /v1/agent`.
 
 use lambda_http::http::StatusCode;
+use shared::domain::agent::Agent;
 use shared::domain::event::AgentInput;
 use shared::domain::principal::Principal;
 use shared::domain::run::Run;
@@ -26,7 +27,7 @@ impl AgentApi {
         } else {
             self.intake.while_waiting(principal, request.clone()).await
         };
-        let accepted = accepted.map_err(|error| refused(error, &request))?;
+        let accepted = accepted.map_err(|error| refused(error, &request, &self.intake.engine.bundle.agents))?;
         if in_background && !accepted.is_replay {
             return on_its_way(call, accepted.run, &AgentView::accepted(&accepted, &request.input));
         }
@@ -74,10 +75,10 @@ impl AgentApi {
 }
 
 /// A run that was not accepted.
-fn refused(error: IntakeError, request: &AgentRequest) -> Problem {
+fn refused(error: IntakeError, request: &AgentRequest, agents: &[Agent]) -> Problem {
     match error {
         IntakeError::UnknownAgent => {
-            let names: Vec<_> = shared::domain::agent::Agent::names().collect();
+            let names: Vec<_> = agents.iter().map(|agent| agent.name.as_str()).collect();
             Problem::invalid("agent", format!("there is no such agent; there are: {}", names.join(", ")))
         }
         IntakeError::NoConversation => {
@@ -120,6 +121,8 @@ fn ended_badly(run: &Run) -> Problem {
     let code = match run.error().map(|failure| failure.code.as_ref()) {
         Some("provider_rejected") => "provider_rejected",
         Some("answer_cut_off") => "answer_cut_off",
+        Some("answer_refused") => "answer_refused",
+        Some("invalid_output") => "invalid_output",
         Some("result_too_large") => "result_too_large",
         Some("step_limit") => "step_limit",
         Some("token_limit") => "token_limit",

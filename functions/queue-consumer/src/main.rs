@@ -6,6 +6,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use queue_consumer::{Consumer, Settings};
 use shared::aws::{Table, TaskQueue, sdk_config};
 use shared::config::Environment;
+use shared::domain::definition::Bundle;
 use shared::engine::Engine;
 use shared::model::ProviderModel;
 use shared::telemetry::{self, SystemClock};
@@ -24,6 +25,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         journal: table.clone(),
         queue: queue.clone(),
         model: Arc::new(ProviderModel::new(&settings.model)?),
+        bundle: Arc::new(Bundle::embedded()),
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),
         limits: settings.limits,

@@ -64,7 +64,7 @@ impl fmt::Display for Refusal {
 /// Everything that is wrong with them, in the order of the files and their lines.
 pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
     let mut checks = Checks::default();
-    let mut bundle = Bundle { agents: Vec::new(), triggers: Vec::new(), prices: Vec::new() };
+    let mut bundle = Bundle { version: String::new(), agents: Vec::new(), triggers: Vec::new(), prices: Vec::new() };
     let mut files: Vec<_> = files.iter().collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));
     for file in files {

@@ -1,30 +1,67 @@
-//! The agents, triggers and prices that this build was made with (ADR 0009).
+//! The definitions that a function runs with (ADR 0009): a value, handed to whoever needs it.
 
-use std::sync::LazyLock;
+use super::definition::{Agent, Bundle};
+use super::price::cost_in;
+use super::step::Usage;
 
-use super::definition::Bundle;
+impl Bundle {
+    /// The one that this build was made with.
+    #[must_use]
+    pub fn embedded() -> Self {
+        #[expect(clippy::expect_used, reason = "build.rs has read the same text with the same types; another one does not compile")]
+        let bundle: Self =
+            serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/bundle.json"))).expect("the bundle is what build.rs wrote");
+        Self { version: env!("REPRISE_BUNDLE_VERSION").to_owned(), ..bundle }
+    }
 
-/// The SHA-256 of the bundle, in hexadecimal: which definitions a function runs with.
-pub const BUNDLE_VERSION: &str = env!("REPRISE_BUNDLE_VERSION");
+    /// The agent with that name.
+    #[must_use]
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.name == name)
+    }
 
-static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "build.rs has read the same text with the same types; another one does not compile")]
-    serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/bundle.json"))).expect("the bundle is what build.rs wrote")
-});
-
-/// All of it.
-#[must_use]
-pub fn bundle() -> &'static Bundle {
-    &BUNDLE
+    /// Millionths of a US dollar that one call cost, rounded up; `None` if no price is known for it. `usage` is that of a single
+    /// call: a price may hold up to a length of the call only.
+    #[must_use]
+    pub fn cost_micros(&self, provider: &str, model: &str, usage: &Usage) -> Option<u64> {
+        cost_in(&self.prices, provider, model, usage)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::agent::{Caps, DEFAULT_AGENT};
     use super::*;
 
     #[test]
     fn the_bundle_has_a_version() {
-        assert!(BUNDLE_VERSION.len() == 64 && BUNDLE_VERSION.chars().all(|c| c.is_ascii_hexdigit()), "{BUNDLE_VERSION}");
-        assert!(!bundle().agents.is_empty());
+        let bundle = Bundle::embedded();
+        assert!(bundle.version.len() == 64 && bundle.version.chars().all(|c| c.is_ascii_hexdigit()), "{}", bundle.version);
+    }
+
+    #[test]
+    fn a_request_that_names_no_agent_has_one() {
+        let bundle = Bundle::embedded();
+        let agent = bundle.agent(DEFAULT_AGENT).unwrap();
+        assert_eq!(agent.name, DEFAULT_AGENT);
+        assert!(agent.version >= 1 && agent.tool("clock").is_some());
+        assert_eq!(agent.caps, Caps { steps: 20, wall_seconds: 86_400, identical_tool_calls: 3, ..Caps::default() });
+        assert_eq!(bundle.agent("nobody"), None);
+    }
+
+    #[test]
+    fn the_prices_of_this_version_are_found() {
+        let bundle = Bundle::embedded();
+        let usage = Usage { input_tokens: 1_000_000, output_tokens: 1_000_000, ..Usage::default() };
+        for (provider, model, cost) in [
+            ("openai", "gpt-4o-mini", 750_000),
+            ("openai", "gpt-4o-mini-2024-07-18", 750_000),
+            ("openai_resp", "gpt-4.1", 10_000_000),
+            ("anthropic", "claude-haiku-4-5-20251001", 6_000_000),
+            ("bedrock_sigv4", "us.amazon.nova-pro-v1:0", 4_000_000),
+        ] {
+            assert_eq!(bundle.cost_micros(provider, model, &usage), Some(cost), "{model}");
+        }
+        assert_eq!(bundle.cost_micros("openai", "a-model-that-nobody-has", &usage), None);
     }
 }

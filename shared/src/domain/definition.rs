@@ -26,6 +26,9 @@ pub const MOST_TRIGGERS_OF_A_TYPE: usize = 16;
 /// Everything that the files in `infra/agents` say.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bundle {
+    /// The SHA-256 of its JSON, in hexadecimal: which definitions a function runs with. Not part of that JSON.
+    #[serde(skip)]
+    pub version: String,
     /// By name.
     pub agents: Vec<Agent>,
     /// In the order of the agents, then of their files.

@@ -97,6 +97,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
+    use super::super::definition::Bundle;
     use super::super::step::{FinishReason, ModelStep, ToolStep, Usage};
     use super::*;
 
@@ -118,7 +119,11 @@ mod tests {
     }
 
     fn open() -> Transcript {
-        Transcript::open(Agent::named("assistant").unwrap(), vec![], &AgentInput { prompt: "when?".into(), ..AgentInput::default() })
+        Transcript::open(
+            Bundle::embedded().agent("assistant").unwrap(),
+            vec![],
+            &AgentInput { prompt: "when?".into(), ..AgentInput::default() },
+        )
     }
 
     #[test]
@@ -149,7 +154,8 @@ mod tests {
 
     #[test]
     fn messages_of_the_request_take_the_place_of_the_history() {
-        let agent = Agent::named("assistant").unwrap();
+        let bundle = Bundle::embedded();
+        let agent = bundle.agent("assistant").unwrap();
         let history = vec![Message::user("old"), Message::assistant("older")];
         let mut input = AgentInput { prompt: "now".into(), ..AgentInput::default() };
         assert_eq!(Transcript::open(agent, history.clone(), &input).messages().len(), 4);

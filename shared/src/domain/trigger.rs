@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::bundle::bundle;
 pub use super::definition::{Dedupe, Rate, Trigger};
 use super::template::Template;
 
@@ -11,19 +10,7 @@ use super::template::Template;
 const LONGEST_KEY: usize = 256;
 
 impl Trigger {
-    /// Every trigger of this version.
-    #[must_use]
-    pub fn all() -> &'static [Self] {
-        &bundle().triggers
-    }
-
-    /// The triggers of this version that an event fires. Pure: dedupe and rate are for the store to decide.
-    #[must_use]
-    pub fn matching(kind: &str, source: &str, payload: &Value) -> Vec<&'static Self> {
-        Self::matching_in(Self::all(), kind, source, payload)
-    }
-
-    /// Those of `triggers` that an event fires.
+    /// Those of `triggers` that an event fires. Pure: dedupe and rate are for the store to decide.
     #[must_use]
     pub fn matching_in<'t>(triggers: &'t [Self], kind: &str, source: &str, payload: &Value) -> Vec<&'t Self> {
         triggers.iter().filter(|trigger| trigger.matches(kind, source, payload)).collect()
@@ -74,6 +61,7 @@ fn sorted(value: &Value) -> Value {
 mod tests {
     use serde_json::json;
 
+    use super::super::definition::Bundle;
     use super::super::pattern::Pattern;
     use super::super::wildcard::Wildcard;
     use super::*;
@@ -91,8 +79,8 @@ mod tests {
         }
     }
 
-    fn names(kind: &str, source: &str, payload: &Value) -> Vec<&'static str> {
-        Trigger::matching(kind, source, payload).iter().map(|trigger| trigger.name.as_str()).collect()
+    fn names(kind: &str, source: &str, payload: &Value) -> Vec<String> {
+        Trigger::matching_in(&Bundle::embedded().triggers, kind, source, payload).iter().map(|trigger| trigger.name.clone()).collect()
     }
 
     #[test]
@@ -113,8 +101,9 @@ mod tests {
 
     #[test]
     fn every_trigger_starts_an_agent_that_there_is() {
-        for trigger in Trigger::all() {
-            assert!(super::super::agent::Agent::named(&trigger.agent).is_some(), "{}", trigger.name);
+        let bundle = Bundle::embedded();
+        for trigger in &bundle.triggers {
+            assert!(bundle.agent(&trigger.agent).is_some(), "{}", trigger.name);
         }
     }
 

@@ -19,9 +19,9 @@ use jiff::Timestamp;
 
 use crate::domain::agent::Agent;
 use crate::domain::clock::{Clock, after, between};
+use crate::domain::definition::Bundle;
 use crate::domain::event::AgentInput;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::price;
 use crate::domain::run::{Cause, LEASE_GRACE, Run};
 use crate::domain::state::{Command, RunState};
 use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody, ToolStep};
@@ -136,6 +136,8 @@ pub struct Engine {
     pub queue: Arc<dyn Queue>,
     /// Who answers.
     pub model: Arc<dyn Model>,
+    /// Which agents there are, and what calls cost.
+    pub bundle: Arc<Bundle>,
     /// What agents can do.
     pub tools: Toolbox,
     /// The time.
@@ -328,7 +330,7 @@ impl Engine {
 
     /// Whether the call that was not finished may simply be made again.
     async fn what_was_in_flight(&self, run: &Run) -> Result<(), Stop> {
-        let Some(agent) = Agent::named(&run.agent) else { return Ok(()) };
+        let Some(agent) = self.bundle.agent(&run.agent) else { return Ok(()) };
         let input = self.journal.input(run).await?;
         let transcript = self.rebuild(run, agent, &input).await?;
         self.refuse_uncertain(run, &transcript)
@@ -336,7 +338,7 @@ impl Engine {
 
     /// Calls and journals until the answer is there or something stops it.
     async fn pass(&self, run: &mut Run, input: &AgentInput, window: Window, hold: &dyn Hold) -> Result<String, Stop> {
-        let Some(agent) = Agent::named(&run.agent) else {
+        let Some(agent) = self.bundle.agent(&run.agent) else {
             let message = format!("no agent is named `{}` in this version; deploy it, then retry the run", run.agent);
             return Err(Stop::Attempt(self.failure(run, FailureCode::UnknownAgent, message), None));
         };
@@ -388,7 +390,7 @@ impl Engine {
     /// What a finished step changes of its run.
     fn count(&self, run: &mut Run, step: &Step) {
         if let StepBody::Model(model) = &step.body {
-            let cost = price::cost_micros(&model.provider, &model.model, &model.usage);
+            let cost = self.bundle.cost_micros(&model.provider, &model.model, &model.usage);
             run.cost_micros = run.cost_micros.zip(cost).map(|(so_far, cost)| so_far.saturating_add(cost));
         }
         run.usage += step.body.usage();

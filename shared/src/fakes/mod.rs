@@ -16,6 +16,7 @@ pub use self::store::{MemoryStore, Tables};
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
 use crate::domain::conversation::Conversation;
+use crate::domain::definition::Bundle;
 use crate::domain::event::{AGENT_REQUEST, Event, EventMeta};
 use crate::domain::id::{ConversationId, EventId, TenantId};
 use crate::domain::message::{Message, ToolCall};
@@ -270,6 +271,7 @@ pub fn engine(store: Arc<MemoryStore>, queue: Arc<MemoryQueue>, model: Arc<dyn M
         journal: store,
         queue,
         model,
+        bundle: Arc::new(Bundle::embedded()),
         tools: Toolbox::built_in(clock.clone()),
         clock,
         limits: Limits { lease: Duration::from_secs(60), model_timeout: Duration::from_secs(20), max_attempts: 3 },

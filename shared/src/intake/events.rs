@@ -58,7 +58,7 @@ impl Intake {
     /// # Errors
     /// See [`IntakeError`].
     pub async fn publish(&self, principal: &Principal, new: NewEvent) -> Result<Published, IntakeError> {
-        self.publish_to(Trigger::all(), principal, new).await
+        self.publish_to(&self.engine.bundle.triggers, principal, new).await
     }
 
     pub(super) async fn publish_to(&self, triggers: &[Trigger], principal: &Principal, new: NewEvent) -> Result<Published, IntakeError> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::agent::{Agent, DEFAULT_AGENT};
+use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::after;
 use crate::domain::conversation::{Conversation, Entered, WhenBusy};
 use crate::domain::event::{AGENT_REQUEST, AgentInput, Event, EventMeta};
@@ -169,7 +169,7 @@ impl Intake {
 
     async fn record(&self, principal: &Principal, request: &AgentRequest, at_once: bool) -> Result<Recorded, IntakeError> {
         let agent = request.agent.clone().unwrap_or_else(|| DEFAULT_AGENT.to_owned());
-        if Agent::named(&agent).is_none() {
+        if self.engine.bundle.agent(&agent).is_none() {
             return Err(IntakeError::UnknownAgent);
         }
         let now = self.engine.clock.now();

@@ -298,7 +298,7 @@ impl Draw {
     pub(crate) fn answer(index: u32, at: Timestamp, text: String) -> Step {
         let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
         let (provider, model, message) = ("openai".into(), "m".into(), Message::assistant(text));
-        let body = StepBody::Model(ModelStep { provider, model, message, finish_reason: FinishReason::Stop, usage, failures: Vec::new() });
+        let body = StepBody::Model(ModelStep::new(provider, model, message, FinishReason::Stop, usage));
         Step { index, started_at: at, ended_at: at, body }
     }
 
@@ -306,7 +306,7 @@ impl Draw {
     pub(crate) fn answer_of(step: &Step) -> Option<String> {
         match &step.body {
             StepBody::Model(model) => model.message.content.clone(),
-            StepBody::Tool(_) => None,
+            StepBody::Tool(_) | StepBody::Approval(_) => None,
         }
     }
 }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::super::items::{run_item, turn_item};
 use super::wire::{Request, json_of, size_of, table};
 use super::{clock, run};
-use crate::domain::agent::{Agent, DEFAULT_AGENT};
+use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
+use crate::domain::definition::Bundle;
 use crate::domain::event::AgentInput;
 use crate::domain::id::RunId;
 use crate::domain::message::{Message, ToolCall};
@@ -102,7 +103,7 @@ async fn a_step_of_a_long_run_in_a_long_conversation_writes_the_bytes_of_an_earl
     assert_eq!((history.len(), said), (20, 800_000));
     log.lock().unwrap().clear();
 
-    let mut transcript = Transcript::open(Agent::named(DEFAULT_AGENT).unwrap(), history, &AgentInput::default());
+    let mut transcript = Transcript::open(Bundle::embedded().agent(DEFAULT_AGENT).unwrap(), history, &AgentInput::default());
     let steps = 2 * TOOL_CALLS + 1;
     for index in 1..=steps {
         let step = step_of(&transcript, index);

@@ -54,7 +54,7 @@ async fn the_same_call_again_and_again_ends_the_run_by_name() {
 #[tokio::test]
 async fn every_cap_ends_the_run_with_its_name() {
     let w = world([]).await;
-    let agent = Agent::named("assistant").unwrap().clone();
+    let agent = w.engine.bundle.agent("assistant").unwrap().clone();
     let open = Transcript::open(&agent, vec![], &AgentInput::default());
     let code = |agent: &Agent, run: &Run| match w.engine.check_caps(run, agent, &open, &Next::Model) {
         Err(Stop::Terminal(failure)) => failure.code.into_owned(),
