@@ -11,7 +11,7 @@ use shared::domain::step::{FinishReason, Usage};
 use shared::domain::waiting::{ASK_HUMAN, WAIT};
 use shared::engine::CallError;
 use shared::engine::ports::{Model, ModelReply, ModelRequest, ToolSpec};
-use shared::tools::Tool;
+use shared::tools::{Tool, ToolContext, ToolTraits};
 
 use crate::faults::Fault;
 use crate::invariants::Invariants;
@@ -138,16 +138,14 @@ impl Tool for SimTool {
         ToolSpec { name: TOOL.into(), description: "has an effect".into(), parameters: json!({}) }
     }
 
-    fn is_idempotent(&self) -> bool {
-        self.is_idempotent
+    fn traits(&self) -> ToolTraits {
+        let harmless = ToolTraits::harmless(self.timeout);
+        ToolTraits { idempotent: self.is_idempotent, side_effects: true, ..harmless }
     }
 
-    fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    async fn call(&self, _arguments: &Value, key: &str) -> Result<String, String> {
-        self.invariants.call_begins(&self.process, key, self.timeout(), "tool");
+    async fn call(&self, _arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
+        let key = context.key;
+        self.invariants.call_begins(&self.process, key, self.timeout, "tool");
         self.sim.point(&self.process).await;
         self.sim.sleep(Duration::from_millis(self.sim.any(0..2_000))).await;
         self.sim.note(|| format!("{}: the tool has its effect for {key}", self.process.name));

@@ -129,7 +129,7 @@ impl World {
         let Some(Waiting::Answer { question_id, .. }) = &run.waiting else { return };
         let process = self.process("human-");
         let (store, queue, clock) = (self.store(&process), self.queue(&process), self.clock(&process));
-        let new = NewAnswer { question_id: question_id.clone(), text: format!("said {}", self.sim.number()) };
+        let new = NewAnswer { question_id: question_id.clone(), text: format!("said {}", self.sim.number()), approved: None };
         let (run, invariants) = (run.clone(), self.invariants.clone());
         self.sim.spawn(Some(&process), async move {
             if answer(&store, &queue, cause(&clock, "answered"), &run.tenant, run.id, &new).await.is_ok() {

@@ -59,7 +59,12 @@ impl AgentApi {
                 Err(CommandError::NotFound) if has_begun => break,
                 Err(CommandError::NotFound) => return Err(no_conversation()),
                 Err(CommandError::Journal(error)) => return Err(unavailable(error)),
-                Err(error @ (CommandError::WrongState(_) | CommandError::ConversationFull | CommandError::NotAsked)) => {
+                Err(
+                    error @ (CommandError::WrongState(_)
+                    | CommandError::ConversationFull
+                    | CommandError::NotAsked
+                    | CommandError::OtherAnswer),
+                ) => {
                     return Err(Problem::internal(&error));
                 }
             }

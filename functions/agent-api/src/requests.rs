@@ -61,7 +61,10 @@ struct MessageBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnswerBody {
     question_id: String,
-    answer: String,
+    #[serde(default)]
+    answer: Option<String>,
+    #[serde(default)]
+    approved: Option<bool>,
 }
 
 /// The body of `POST /v1/events`.
@@ -116,13 +119,14 @@ impl From<MessageBody> for Message {
 
 impl AnswerBody {
     pub(crate) fn into_answer(self) -> Result<NewAnswer, Problem> {
-        if self.answer.trim().is_empty() {
+        let text = self.answer.unwrap_or_default();
+        if text.trim().is_empty() && self.approved.is_none() {
             return Err(Problem::invalid("answer", "must not be empty"));
         }
-        if json_size(&self.answer) > LONGEST_ANSWER {
+        if json_size(&text) > LONGEST_ANSWER {
             return Err(Problem::too_large("answer", LONGEST_ANSWER));
         }
-        Ok(NewAnswer { question_id: self.question_id, text: self.answer })
+        Ok(NewAnswer { question_id: self.question_id, text, approved: self.approved })
     }
 }
 

@@ -72,7 +72,7 @@ impl AgentApi {
                 let detail = format!("the run is {} and cannot be cancelled any more", state.as_str());
                 Problem::conflict("already_ended", detail).of_run(id)
             }
-            CommandError::ConversationFull | CommandError::NotAsked => Problem::internal(&error).of_run(id),
+            CommandError::ConversationFull | CommandError::NotAsked | CommandError::OtherAnswer => Problem::internal(&error).of_run(id),
             CommandError::Journal(error) => unavailable(error).of_run(id),
         })?;
         Reply::json(StatusCode::OK, &RunView::summary(&run))
@@ -87,6 +87,10 @@ impl AgentApi {
         match operate::answer(self.records.as_ref(), queue, cause, &principal.tenant, id, &answer).await {
             Ok(run) => on_its_way(call, run.id, &RunView::summary(&run)),
             Err(CommandError::NotFound) => Err(no_run()),
+            Err(CommandError::OtherAnswer) => {
+                let detail = "the question wants `approved` (true or false) if it is about a tool call, else `answer`";
+                Err(Problem::invalid("approved", detail).of_run(id))
+            }
             Err(CommandError::NotAsked) => Err(self.not_asked(principal, id).await),
             Err(error @ (CommandError::WrongState(_) | CommandError::ConversationFull)) => Err(Problem::internal(&error).of_run(id)),
             Err(CommandError::Journal(error)) => Err(unavailable(error).of_run(id)),
@@ -100,11 +104,13 @@ impl AgentApi {
             Err(problem) => return problem,
         };
         match run.waiting {
-            Some(Waiting::Answer { question_id, expires_at, .. }) if expires_at > self.clock.now() => {
+            Some(Waiting::Answer { question_id, expires_at, .. } | Waiting::Approval { question_id, expires_at, .. })
+                if expires_at > self.clock.now() =>
+            {
                 let detail = format!("question_id: the run waits for the answer to {question_id}");
                 Problem::conflict("not_asked", detail).about("question_id").of_run(id).of_question(question_id)
             }
-            Some(Waiting::Answer { .. }) => {
+            Some(Waiting::Answer { .. } | Waiting::Approval { .. }) => {
                 Problem::conflict("not_asked", "the question has expired; the agent is told that nobody answered").of_run(id)
             }
             Some(Waiting::Turn | Waiting::Time { .. }) | None => {

@@ -101,7 +101,7 @@ impl DlqApi {
                 let detail = "as many runs of its conversation wait for their turn as may; retry it when some have ended";
                 Problem::conflict("conversation_full", detail).of_run(id).after(5)
             }
-            CommandError::NotAsked => Problem::internal(&error).of_run(id),
+            CommandError::NotAsked | CommandError::OtherAnswer => Problem::internal(&error).of_run(id),
             CommandError::Journal(error) => Problem::unavailable(&error).of_run(id),
         })?;
         let view = RetryView { run_id: run.id, status: run.state, epoch: run.epoch };

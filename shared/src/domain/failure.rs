@@ -54,6 +54,8 @@ pub enum FailureCode {
     CostLimit,
     /// The model asked for the same tool call too often in a row.
     RepeatedToolCall,
+    /// A server that brings tools could not be asked for them.
+    ToolsUnavailable,
     /// The agent is not defined in this version.
     UnknownAgent,
     /// A tool call that must not be repeated may have happened.
@@ -90,6 +92,7 @@ impl FailureCode {
             Self::TimeLimit => "time_limit",
             Self::CostLimit => "cost_limit",
             Self::RepeatedToolCall => "repeated_tool_call",
+            Self::ToolsUnavailable => "tools_unavailable",
             Self::UnknownAgent => "unknown_agent",
             Self::UncertainToolCall => "uncertain_tool_call",
             Self::WorkerLost => super::run::WORKER_LOST,

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agent::Agent;
+use super::agent::{Agent, covers};
 use super::definition::{Effort, ModelRef, OutputSchema, Sampling, Strategy, ToolUse};
 
 /// The changes; what is absent stays as the agent has it.
@@ -107,7 +107,10 @@ impl Agent {
         agent.effort = overrides.effort.or(agent.effort);
         agent.sampling.change(&overrides.sampling);
         match (&overrides.tools, overrides.client_tools.is_empty()) {
-            (Some(names), _) => agent.tools.retain(|tool| names.contains(&tool.name)),
+            (Some(names), _) => {
+                agent.tools =
+                    names.iter().filter_map(|name| self.tool(name).map(|tool| ToolUse { name: name.clone(), ..tool.clone() })).collect()
+            }
             (None, false) => agent.tools.clear(),
             (None, true) => {}
         }
@@ -126,10 +129,18 @@ impl Agent {
         agent
     }
 
-    /// The agent's use of the tool with that name.
+    /// The agent's use of the tool with that name, which may be one of a server's.
     #[must_use]
     pub fn tool(&self, name: &str) -> Option<&ToolUse> {
-        self.tools.iter().find(|tool| tool.name == name)
+        self.tools.iter().find(|tool| covers(&tool.name, name))
+    }
+}
+
+impl OutputSchema {
+    /// Any JSON object.
+    #[must_use]
+    pub fn any_object() -> Self {
+        Self { name: "object".into(), schema: serde_json::json!({"type": "object"}), repairs: 1 }
     }
 }
 

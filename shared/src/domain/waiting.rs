@@ -35,6 +35,18 @@ pub enum Waiting {
         /// The call that asks.
         call: ToolCall,
     },
+    /// A person's leave for a call.
+    Approval {
+        /// Which question: an answer must name it.
+        question_id: String,
+        /// What is asked.
+        question: String,
+        /// Until when an answer is taken.
+        #[serde(with = "rfc3339_millis")]
+        expires_at: Timestamp,
+        /// The call that needs it. Long arguments stand in the journal alone.
+        call: ToolCall,
+    },
     /// A time.
     Time {
         /// Which.
@@ -98,6 +110,18 @@ impl Waiting {
         Ok(Self::Time { until, call: call.clone() })
     }
 
+    /// The run waits for a person's leave for `call`; the answer is its step `step`.
+    #[must_use]
+    pub fn approval(call: &ToolCall, step: u32, now: Timestamp) -> Self {
+        let arguments = call.arguments.to_string();
+        let is_short = arguments.len() <= LONGEST_QUESTION / 2;
+        let shown = if is_short { format!(" with {arguments}") } else { " (its arguments are in the journal)".to_owned() };
+        let question = format!("May the agent call `{}`{shown}?", call.name);
+        let expires_at = super::clock::after(now, std::time::Duration::from_secs(DEFAULT_EXPIRY));
+        let call = if is_short { call.clone() } else { ToolCall { arguments: Value::Null, ..call.clone() } };
+        Self::Approval { question_id: format!("q{step}"), question, expires_at, call }
+    }
+
     /// The step that holds the answer to the question with that id.
     #[must_use]
     pub fn step_of(question_id: &str) -> Option<u32> {
@@ -109,7 +133,7 @@ impl Waiting {
     pub const fn ends_at(&self) -> Option<Timestamp> {
         match self {
             Self::Turn => None,
-            Self::Answer { expires_at: at, .. } | Self::Time { until: at, .. } => Some(*at),
+            Self::Answer { expires_at: at, .. } | Self::Approval { expires_at: at, .. } | Self::Time { until: at, .. } => Some(*at),
         }
     }
 }

@@ -1,16 +1,14 @@
-//! The calls of a run: a model with retries and back-off, a tool with its time-out.
+//! The model calls of a run, with retries and back-off.
 
 use std::time::Duration;
 
 use super::ports::{ModelReply, ModelRequest};
-use super::{Engine, Hold, Stop, Window, check_answer};
-use crate::domain::agent::Agent;
+use super::{Engine, Hold, Stop, Window};
 use crate::domain::clock::{after, between};
+use crate::domain::definition::ModelRef;
 use crate::domain::failure::{Failure, FailureCode};
-use crate::domain::message::ToolCall;
 use crate::domain::run::Run;
-use crate::domain::step::{LARGEST_STEP, ModelStep, ToolStep};
-use crate::domain::transcript::Transcript;
+use crate::domain::step::{FinishReason, ModelStep};
 
 /// Tries of one model call within one invocation: enough to outlive a hiccup, few enough that a real outage goes to the
 /// queue's longer back-off while no function waits for it.
@@ -66,23 +64,16 @@ impl CallError {
 }
 
 impl Engine {
-    /// Asks the model, trying again where that may help. The step tells of the tries that failed.
+    /// Asks a model, trying again where that may help. The step tells of the tries that failed.
     pub(super) async fn call_model(
         &self,
         run: &mut Run,
-        agent: &Agent,
-        transcript: &Transcript,
+        mut request: ModelRequest<'_>,
+        models: &[ModelRef],
         window: Window,
         hold: &dyn Hold,
     ) -> Result<ModelStep, Stop> {
-        let mut request = ModelRequest {
-            target: agent.models.first().cloned(),
-            tools: self.tools.specs(&agent.tools),
-            sampling: agent.sampling.clone(),
-            effort: agent.effort,
-            output: agent.output.as_ref(),
-            ..ModelRequest::new(transcript.messages(), format!("{}:{}", run.id, transcript.steps() + 1))
-        };
+        request.target = models.first().cloned();
         let mut failures: Vec<Failure> = Vec::new();
         loop {
             let (timeout, is_cut) = self.time_for_call(window, self.limits.model_timeout).ok_or(Stop::Deadline)?;
@@ -109,7 +100,7 @@ impl Engine {
                 request.key.push('\'');
             }
             let failure = self.failure(run, code, message);
-            tracing::warn!(run.id = %run.id, step = transcript.steps() + 1, code = code.as_str(), "model call failed");
+            tracing::warn!(run.id = %run.id, step = run.steps + 1, code = code.as_str(), "model call failed");
             failures.push(failure.clone());
             let pause = retry_after.unwrap_or_else(|| jittered(BACKOFF, failures.len()));
             let least = if window.cut_calls { shortest(self.limits.model_timeout) } else { self.limits.model_timeout };
@@ -121,42 +112,8 @@ impl Engine {
         }
     }
 
-    /// Calls a tool. Its errors are data for the model, not failures of the run.
-    pub(super) async fn call_tool(
-        &self,
-        run: &mut Run,
-        agent: &Agent,
-        call: ToolCall,
-        window: Window,
-        hold: &dyn Hold,
-    ) -> Result<ToolStep, Stop> {
-        let Some(tool) = self.tools.get(&call.name).filter(|_| agent.tool(&call.name).is_some()) else {
-            let names: Vec<_> = agent.tools.iter().map(|tool| tool.name.as_str()).collect();
-            let output = format!("error: no tool is named `{}`; there are: {}", call.name, names.join(", "));
-            return Ok(ToolStep { call, output, is_error: true });
-        };
-        // A tool is never cut at the deadline: its effect may have happened.
-        let window = Window { cut_calls: false, ..window };
-        let (timeout, _) = self.time_for_call(window, tool.timeout()).ok_or(Stop::Deadline)?;
-        let key = format!("{}:{}", run.id, run.steps + 1); // the step that this will be
-        let result = self.under_lease(run, hold, timeout, tool.call(&call.arguments, &key)).await?;
-        let (output, is_error) = match result {
-            Some(Ok(output)) if output.len() > LARGEST_STEP / 2 => {
-                (format!("error: the result has {} bytes; at most {} can be kept", output.len(), LARGEST_STEP / 2), true)
-            }
-            Some(Ok(output)) => (output, false),
-            Some(Err(message)) => (format!("error: {message}"), true),
-            None if tool.is_idempotent() => (format!("error: no result within {} s", timeout.as_secs()), true),
-            None => {
-                let message = format!("the tool `{}` did not answer within {} s; its effect is unknown", call.name, timeout.as_secs());
-                return Err(Stop::Uncertain(self.failure(run, FailureCode::UncertainToolCall, message)));
-            }
-        };
-        Ok(ToolStep { call, output, is_error })
-    }
-
     /// How long a call may take now, and whether the deadline and not the call's own limit says so.
-    fn time_for_call(&self, window: Window, limit: Duration) -> Option<(Duration, bool)> {
+    pub(super) fn time_for_call(&self, window: Window, limit: Duration) -> Option<(Duration, bool)> {
         let left = between(self.clock.now(), window.deadline);
         if left >= limit {
             return Some((limit, false));
@@ -170,9 +127,14 @@ fn shortest(limit: Duration) -> Duration {
     (limit / SHORTEST_PART).max(SHORTEST_CALL)
 }
 
+/// A reply with neither text nor calls is no answer, unless the provider says why it ended: a failure to be retried, never a success.
 fn usable(reply: ModelReply) -> Result<ModelReply, CallError> {
-    check_answer(reply.finish_reason, reply.message.content.as_deref(), reply.message.tool_calls.len())?;
-    Ok(reply)
+    let said = reply.message.content.as_deref().is_some_and(|text| !text.trim().is_empty()) || !reply.message.tool_calls.is_empty();
+    match reply.finish_reason {
+        FinishReason::Length | FinishReason::ContentFilter => Ok(reply),
+        FinishReason::Stop | FinishReason::ToolCalls if said => Ok(reply),
+        FinishReason::Stop | FinishReason::ToolCalls => Err(CallError::garbled("the model answered with neither text nor tool calls")),
+    }
 }
 
 /// Full jitter: anything from nothing to `base` doubled per failure.

@@ -142,6 +142,7 @@ impl Engine {
         let reason = match &waiting {
             Waiting::Turn => "turn",
             Waiting::Answer { .. } => "question",
+            Waiting::Approval { .. } => "approval",
             Waiting::Time { .. } => "time",
         };
         let mut waits = self.after(run, Command::Wait, reason, Duration::ZERO)?;
@@ -150,7 +151,7 @@ impl Engine {
         }
         let alarm = match &waiting {
             Waiting::Time { until, .. } => Some(between(self.clock.now(), *until)).filter(|pause| *pause <= LONGEST_ALARM),
-            Waiting::Turn | Waiting::Answer { .. } => None,
+            Waiting::Turn | Waiting::Answer { .. } | Waiting::Approval { .. } => None,
         };
         waits.waiting = Some(waiting);
         let done = self.put(run, &waits, reason).await?;

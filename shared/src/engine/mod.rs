@@ -4,6 +4,7 @@
 //! the loop. Invariants that live here: a step is finished only when it is in the journal; a call starts only while the
 //! lease outlives its time-out; a worker that lost its lease stops and writes nothing.
 
+mod asking;
 mod calls;
 mod caps;
 mod ending;
@@ -11,6 +12,7 @@ mod lease;
 pub mod ports;
 #[cfg(test)]
 mod tests;
+mod tool_calls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +26,7 @@ use crate::domain::event::AgentInput;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::run::{Cause, LEASE_GRACE, Run};
 use crate::domain::state::{Command, RunState};
-use crate::domain::step::{FinishReason, LARGEST_STEP, Step, StepBody, ToolStep};
+use crate::domain::step::{LARGEST_STEP, ModelStep, Purpose, Step, StepBody, ToolStep};
 use crate::domain::task::Task;
 use crate::domain::transcript::{Next, Transcript};
 use crate::domain::waiting::Waiting;
@@ -33,6 +35,7 @@ use crate::telemetry::chain;
 use crate::tools::Toolbox;
 pub use calls::CallError;
 use ports::{Claim, Guard, Journal, JournalError, Lease, Model, Queue, Refusal, Write};
+use tool_calls::{wait_for, waits};
 
 /// The engine's numbers; each comes from the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -330,15 +333,15 @@ impl Engine {
 
     /// Whether the call that was not finished may simply be made again.
     async fn what_was_in_flight(&self, run: &Run) -> Result<(), Stop> {
-        let Some(agent) = self.bundle.agent(&run.agent) else { return Ok(()) };
         let input = self.journal.input(run).await?;
-        let transcript = self.rebuild(run, agent, &input).await?;
-        self.refuse_uncertain(run, &transcript)
+        let Some(agent) = self.agent_of(run, &input) else { return Ok(()) };
+        let transcript = self.rebuild(run, &agent, &input).await?;
+        self.refuse_uncertain(run, &agent, &transcript)
     }
 
     /// Calls and journals until the answer is there or something stops it.
     async fn pass(&self, run: &mut Run, input: &AgentInput, window: Window, hold: &dyn Hold) -> Result<String, Stop> {
-        let Some(agent) = self.bundle.agent(&run.agent) else {
+        let Some(agent) = &self.agent_of(run, input) else {
             let message = format!("no agent is named `{}` in this version; deploy it, then retry the run", run.agent);
             return Err(Stop::Attempt(self.failure(run, FailureCode::UnknownAgent, message), None));
         };
@@ -347,7 +350,7 @@ impl Engine {
             other => other,
         })?;
         if run.abandoned {
-            self.refuse_uncertain(run, &transcript)?;
+            self.refuse_uncertain(run, agent, &transcript)?;
         }
         if run.attempts > self.limits.max_attempts {
             let message = format!("{} workers in a row vanished or failed on the same step", run.attempts - 1);
@@ -358,33 +361,51 @@ impl Engine {
             let index = transcript.steps() + 1;
             let next = transcript.next();
             self.check_caps(run, agent, &transcript, &next)?;
-            let body = match next {
+            let done = match next {
                 Next::Ended(answer) => return self.complete(run, None, answer).await,
-                Next::Model => StepBody::Model(self.call_model(run, agent, &transcript, window, hold).await?),
-                Next::Tool(call) if Waiting::is_caused_by(&call.name) && agent.tool(&call.name).is_some() => {
-                    match Waiting::of(&call, index, started_at) {
+                Next::Failed(code, message) => return Err(Stop::Terminal(self.failure(run, code, message))),
+                Next::Model(purpose) => {
+                    let tools = if purpose == Purpose::Act { self.tool_specs(run, agent, window, hold).await? } else { Vec::new() };
+                    let messages = asking::messages(&transcript, purpose);
+                    let key = format!("{}:{index}", run.id);
+                    let request = asking::request(agent, input, purpose, &messages, tools, key);
+                    let step = self.call_model(run, request, asking::models(agent, purpose), window, hold).await?;
+                    let step = ModelStep { purpose, ..step };
+                    let body = StepBody::Model(asking::judge(agent, step));
+                    self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
+                }
+                Next::Tool(call) if waits(agent, &transcript, &call) && agent.tool(&call.name).is_some() => {
+                    match wait_for(agent, &transcript, &call, index, started_at) {
                         Ok(waiting) => return Err(Stop::Wait(waiting)),
-                        Err(problem) => StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true }),
+                        Err(problem) => {
+                            let body = StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true });
+                            self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: started_at, body }).await?
+                        }
                     }
                 }
-                Next::Tool(call) => StepBody::Tool(self.call_tool(run, agent, call, window, hold).await?),
+                Next::Tool(_) => self.call_tools(run, agent, &mut transcript, window, hold).await?,
             };
-            let step = Step { index, started_at, ended_at: self.clock.now(), body };
-            self.count(run, &step);
-            if step.size() > LARGEST_STEP {
-                let message = format!("the result of step {} has {} bytes; the journal takes {LARGEST_STEP}", step.index, step.size());
-                return Err(Stop::Terminal(self.failure(run, FailureCode::ResultTooLarge, message)));
-            }
-            transcript.record(&step);
-            match transcript.next() {
-                Next::Ended(answer) => return self.complete(run, Some(step), answer).await,
-                Next::Model | Next::Tool(_) => {
-                    let writes = [Write::Progress(run, &step), Write::Step(run, &step)];
-                    self.insist(run, || async { self.journal.write(&writes).await.map_err(JournalError::from) }).await?;
-                    run.steps = step.index;
-                }
+            if let Some(answer) = done {
+                return Ok(answer);
             }
         }
+    }
+
+    /// Takes a finished step into the run and the journal. With the answer, if it is the last one: then the run has ended.
+    async fn finish_step(&self, run: &mut Run, transcript: &mut Transcript, step: Step) -> Result<Option<String>, Stop> {
+        self.count(run, &step);
+        if step.size() > LARGEST_STEP {
+            let message = format!("the result of step {} has {} bytes; the journal takes {LARGEST_STEP}", step.index, step.size());
+            return Err(Stop::Terminal(self.failure(run, FailureCode::ResultTooLarge, message)));
+        }
+        transcript.record(&step);
+        if let Next::Ended(answer) = transcript.next() {
+            return self.complete(run, Some(step), answer).await.map(Some);
+        }
+        let writes = [Write::Progress(run, &step), Write::Step(run, &step)];
+        self.insist(run, || async { self.journal.write(&writes).await.map_err(JournalError::from) }).await?;
+        run.steps = step.index;
+        Ok(None)
     }
 
     /// What a finished step changes of its run.
@@ -398,6 +419,11 @@ impl Engine {
         run.abandoned = false;
         // Progress: this lease is the first of what comes next.
         run.attempts = 1;
+    }
+
+    /// The agent of a run as its request has changed it, in the version that is deployed now.
+    fn agent_of(&self, run: &Run, input: &AgentInput) -> Option<Agent> {
+        self.bundle.agent(&run.agent).map(|agent| agent.for_run(&input.overrides))
     }
 
     async fn rebuild(&self, run: &Run, agent: &Agent, input: &AgentInput) -> Result<Transcript, Stop> {
@@ -420,8 +446,10 @@ impl Engine {
     }
 
     /// The previous worker vanished, perhaps in the middle of a tool call: that call is repeated only if it may be.
-    fn refuse_uncertain(&self, run: &Run, transcript: &Transcript) -> Result<(), Stop> {
+    fn refuse_uncertain(&self, run: &Run, agent: &Agent, transcript: &Transcript) -> Result<(), Stop> {
         match transcript.next() {
+            // It was not begun: somebody is asked first.
+            Next::Tool(call) if waits(agent, transcript, &call) => Ok(()),
             Next::Tool(call) if !self.tools.is_idempotent(&call.name) => {
                 let message = format!(
                     "the tool `{}` may have been called by a worker that died (call {}); check its effect, then retry the run to call it again",
@@ -429,7 +457,7 @@ impl Engine {
                 );
                 Err(Stop::Uncertain(self.failure(run, FailureCode::UncertainToolCall, message)))
             }
-            Next::Tool(_) | Next::Model | Next::Ended(_) => Ok(()),
+            Next::Tool(_) | Next::Model(_) | Next::Ended(_) | Next::Failed(..) => Ok(()),
         }
     }
 
@@ -441,20 +469,5 @@ impl Engine {
 
     fn failure(&self, run: &Run, code: FailureCode, message: impl Into<String>) -> Failure {
         Failure::new(code, message, self.clock.now(), run.attempts)
-    }
-}
-
-/// A model answer that is no answer: an outcome to be retried, never a success.
-pub(crate) fn check_answer(finish: FinishReason, content: Option<&str>, calls: usize) -> Result<(), CallError> {
-    let said = content.is_some_and(|text| !text.trim().is_empty());
-    match finish {
-        // Another try would pay the same tokens to stop at the same place.
-        FinishReason::Length => Err(CallError::Terminal {
-            code: FailureCode::AnswerCutOff,
-            message: "the model ran into its token limit before it had said all".into(),
-        }),
-        FinishReason::ContentFilter => Err(CallError::rejected("the provider filtered the answer")),
-        FinishReason::Stop | FinishReason::ToolCalls if said || calls > 0 => Ok(()),
-        FinishReason::Stop | FinishReason::ToolCalls => Err(CallError::garbled("the model answered with neither text nor tool calls")),
     }
 }

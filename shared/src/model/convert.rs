@@ -13,7 +13,7 @@ pub(super) fn request(request: &ModelRequest<'_>) -> ChatRequest {
     let tools = request
         .tools
         .iter()
-        .map(|spec| Tool::new(spec.name.as_str()).with_description(spec.description.as_str()).with_schema(spec.parameters.clone()));
+        .map(|spec| Tool::new(spec.name.clone()).with_description(spec.description.clone()).with_schema(spec.parameters.clone()));
     let mut chat = ChatRequest::new(request.messages.iter().map(message).collect());
     if !request.tools.is_empty() {
         chat = chat.with_tools(tools.collect::<Vec<_>>());

@@ -105,6 +105,9 @@ pub enum CommandError {
     /// The run waits for another question, or for none.
     #[error("the question is not open")]
     NotAsked,
+    /// The question wants a text and got a leave, or the other way round.
+    #[error("the question wants another kind of answer")]
+    OtherAnswer,
     /// The store or the queue cannot be reached.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -76,7 +76,7 @@ impl Caretaker {
             (RunState::Queued, _) => self.queued(run).await,
             (RunState::Running, _) => self.running(run).await,
             (RunState::Waiting, Some(Waiting::Turn) | None) => self.in_line(run).await,
-            (RunState::Waiting, Some(Waiting::Answer { .. } | Waiting::Time { .. })) => self.waiting(run).await,
+            (RunState::Waiting, Some(Waiting::Answer { .. } | Waiting::Approval { .. } | Waiting::Time { .. })) => self.waiting(run).await,
             (RunState::Completed | RunState::Failed | RunState::Dead | RunState::Cancelled, _) => {
                 self.put(&Run { due_ms: None, ..run.clone() }, run).await.map(|()| (Done::Removed, None))
             }

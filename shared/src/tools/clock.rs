@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Tool;
+use super::{Tool, ToolContext, ToolTraits};
 use crate::domain::clock::Clock;
 use crate::engine::ports::ToolSpec;
 
@@ -36,15 +36,11 @@ impl Tool for ClockTool {
         }
     }
 
-    fn is_idempotent(&self) -> bool {
-        true
+    fn traits(&self) -> ToolTraits {
+        ToolTraits::harmless(Duration::from_secs(1))
     }
 
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    async fn call(&self, arguments: &Value, _key: &str) -> Result<String, String> {
+    async fn call(&self, arguments: &Value, _context: &ToolContext<'_>) -> Result<String, String> {
         let Arguments { timezone } = match arguments {
             Value::Null => Arguments { timezone: None },
             other => Arguments::deserialize(other).map_err(|e| format!("arguments: {e}"))?,
@@ -59,9 +55,10 @@ impl Tool for ClockTool {
 mod tests {
     use super::*;
     use crate::fakes::FixedClock;
+    use crate::tools::testing::in_a_run;
 
     async fn ask(arguments: Value) -> Result<String, String> {
-        ClockTool(Arc::new(FixedClock::at("2026-07-01T12:00:00Z"))).call(&arguments, "run:1").await
+        ClockTool(Arc::new(FixedClock::at("2026-07-01T12:00:00Z"))).call(&arguments, &in_a_run()).await
     }
 
     #[tokio::test]

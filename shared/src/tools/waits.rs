@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::Tool;
+use super::{Tool, ToolContext, ToolTraits};
 use crate::domain::waiting::{ASK_HUMAN, LONGEST_QUESTION, WAIT};
 use crate::engine::ports::ToolSpec;
 
@@ -35,15 +35,11 @@ impl Tool for AskHuman {
         }
     }
 
-    fn is_idempotent(&self) -> bool {
-        true
+    fn traits(&self) -> ToolTraits {
+        ToolTraits::harmless(Duration::from_secs(1))
     }
 
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    async fn call(&self, _arguments: &Value, _key: &str) -> Result<String, String> {
+    async fn call(&self, _arguments: &Value, _context: &ToolContext<'_>) -> Result<String, String> {
         Err(NOT_HERE.into())
     }
 }
@@ -65,15 +61,11 @@ impl Tool for Wait {
         }
     }
 
-    fn is_idempotent(&self) -> bool {
-        true
+    fn traits(&self) -> ToolTraits {
+        ToolTraits::harmless(Duration::from_secs(1))
     }
 
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    async fn call(&self, _arguments: &Value, _key: &str) -> Result<String, String> {
+    async fn call(&self, _arguments: &Value, _context: &ToolContext<'_>) -> Result<String, String> {
         Err(NOT_HERE.into())
     }
 }

@@ -64,6 +64,15 @@ pub(crate) enum WaitingView {
         #[serde(with = "rfc3339_millis")]
         expires_at: Timestamp,
     },
+    /// A person's leave for a tool call.
+    Approval {
+        question_id: String,
+        question: String,
+        tool: String,
+        arguments: Value,
+        #[serde(with = "rfc3339_millis")]
+        expires_at: Timestamp,
+    },
     /// A time.
     Time {
         #[serde(with = "rfc3339_millis")]
@@ -86,6 +95,13 @@ impl WaitingView {
             Waiting::Answer { question_id, question, expires_at, .. } => {
                 Self::Answer { question_id: question_id.clone(), question: question.clone(), expires_at: *expires_at }
             }
+            Waiting::Approval { question_id, question, expires_at, call } => Self::Approval {
+                question_id: question_id.clone(),
+                question: question.clone(),
+                tool: call.name.clone(),
+                arguments: call.arguments.clone(),
+                expires_at: *expires_at,
+            },
             Waiting::Time { until, .. } => Self::Time { until: *until },
         }
     }

@@ -67,14 +67,15 @@ fn puts(request: &Request) -> Vec<Value> {
 fn step_of(transcript: &Transcript, index: u32) -> Step {
     let at = after(clock().now(), Duration::from_secs(u64::from(index)));
     let body = match transcript.next() {
-        Next::Model if index < 2 * TOOL_CALLS => {
+        Next::Model(_) if index < 2 * TOOL_CALLS => {
             let call = ToolCall { id: format!("call-{index}"), name: "clock".into(), arguments: json!({"number": index}) };
             let message = Message { content: None, tool_calls: vec![call], ..Message::assistant("") };
             StepBody::Model(model_step(message, FinishReason::ToolCalls))
         }
-        Next::Model => StepBody::Model(model_step(Message::assistant("done"), FinishReason::Stop)),
+        Next::Model(_) => StepBody::Model(model_step(Message::assistant("done"), FinishReason::Stop)),
         Next::Tool(call) => StepBody::Tool(ToolStep { call, output: "x".repeat(OUTPUT), is_error: false }),
         Next::Ended(answer) => panic!("ended: {answer}"),
+        Next::Failed(_, problem) => panic!("failed: {problem}"),
     };
     Step { index, started_at: at, ended_at: at, body }
 }

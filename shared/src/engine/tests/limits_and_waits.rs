@@ -19,7 +19,7 @@ async fn a_question_makes_the_run_wait_without_worker_or_attempt() {
     assert_eq!((run.state, run.attempts, run.steps, run.lease_owner.clone()), (RunState::Waiting, 0, 1, None));
     assert_eq!(run.due_ms, run.waiting.as_ref().and_then(Waiting::ends_at).map(|at| at.as_millisecond()));
     assert!(matches!(w.take_up(2).await, Advance::Ended { state: RunState::Waiting, .. }), "its message is done");
-    let answer = crate::operate::NewAnswer { question_id: "q2".into(), text: "yes".into() };
+    let answer = crate::operate::NewAnswer { question_id: "q2".into(), text: "yes".into(), approved: None };
     let cause = Cause { at: w.clock.now(), by: "ana", reason: "answered", patience: Duration::ZERO };
     crate::operate::answer(w.store.as_ref(), w.queue.as_ref(), cause, &run.tenant, run.id, &answer).await.unwrap();
     assert!(matches!(w.deliver("next", 1, w.window()).await, Advance::Ended { state: RunState::Completed, .. }));
@@ -56,7 +56,7 @@ async fn every_cap_ends_the_run_with_its_name() {
     let w = world([]).await;
     let agent = w.engine.bundle.agent("assistant").unwrap().clone();
     let open = Transcript::open(&agent, vec![], &AgentInput::default());
-    let code = |agent: &Agent, run: &Run| match w.engine.check_caps(run, agent, &open, &Next::Model) {
+    let code = |agent: &Agent, run: &Run| match w.engine.check_caps(run, agent, &open, &Next::Model(crate::domain::step::Purpose::Act)) {
         Err(Stop::Terminal(failure)) => failure.code.into_owned(),
         Err(_) => "another stop".into(),
         Ok(()) => "none".into(),

@@ -10,7 +10,7 @@ use crate::domain::failure::FailureCode;
 use crate::domain::id::RunId;
 use crate::engine::ports::{Journal, ToolSpec};
 use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
-use crate::tools::Tool;
+use crate::tools::{Tool, ToolContext, ToolTraits};
 
 struct World {
     store: Arc<MemoryStore>,
@@ -356,15 +356,11 @@ impl Tool for Pays {
         ToolSpec { name: "clock".into(), description: "pays".into(), parameters: serde_json::json!({}) }
     }
 
-    fn is_idempotent(&self) -> bool {
-        false
+    fn traits(&self) -> ToolTraits {
+        ToolTraits { idempotent: false, side_effects: true, ..ToolTraits::harmless(Duration::from_secs(1)) }
     }
 
-    fn timeout(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    async fn call(&self, _arguments: &serde_json::Value, _key: &str) -> Result<String, String> {
+    async fn call(&self, _arguments: &serde_json::Value, _context: &ToolContext<'_>) -> Result<String, String> {
         Ok("paid".into())
     }
 }

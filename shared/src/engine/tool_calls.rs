@@ -1,0 +1,187 @@
+//! The tool calls of a run: which of them are made at the same time, each with its time-out, each journaled as soon as it is done.
+
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+
+use super::ports::ToolSpec;
+use super::{Engine, Hold, Stop, Window};
+use crate::domain::agent::Agent;
+use crate::domain::clock::between;
+use crate::domain::failure::FailureCode;
+use crate::domain::message::ToolCall;
+use crate::domain::run::Run;
+use crate::domain::step::{LARGEST_STEP, Step, StepBody, ToolStep};
+use crate::domain::transcript::Transcript;
+use crate::domain::waiting::Waiting;
+use crate::tools::{ToolContext, ToolResult, ToolTraits};
+
+/// How long the servers of an agent's tools may take to list them; known tools take no time.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much longer than its calls a round of them may take.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A call that is to be made.
+struct Planned {
+    call: ToolCall,
+    key: String,
+    traits: ToolTraits,
+}
+
+impl Engine {
+    /// What the model is told of the agent's tools. A server that cannot list its own is a failure of the attempt: a model that does not
+    /// know its tools would answer without them.
+    pub(super) async fn tool_specs(&self, run: &mut Run, agent: &Agent, window: Window, hold: &dyn Hold) -> Result<Vec<ToolSpec>, Stop> {
+        if agent.tools.is_empty() {
+            return Ok(Vec::new());
+        }
+        let timeout = between(self.clock.now(), window.deadline).min(LISTING_TIMEOUT);
+        let names: Vec<String> = agent.tools.iter().map(|tool| tool.name.clone()).collect();
+        let problem = match self.under_lease(run, hold, timeout, self.tools.specs(&names)).await? {
+            Some(Ok(specs)) => return Ok(specs),
+            Some(Err(error)) => error.to_string(),
+            None if timeout < LISTING_TIMEOUT => return Err(Stop::Deadline),
+            None => format!("the agent's tools could not be listed within {} s", LISTING_TIMEOUT.as_secs()),
+        };
+        Err(Stop::Attempt(self.failure(run, FailureCode::ToolsUnavailable, problem), None))
+    }
+
+    /// Makes the next call, and beside it those that may be made at the same time. Errors of tools are data for the model, not
+    /// failures of the run. What is done is journaled at once, whatever becomes of the others.
+    pub(super) async fn call_tools(
+        &self,
+        run: &mut Run,
+        agent: &Agent,
+        transcript: &mut Transcript,
+        window: Window,
+        hold: &dyn Hold,
+    ) -> Result<Option<String>, Stop> {
+        let mut planned = Vec::new();
+        for call in self.next_calls(agent, transcript) {
+            match self.refusal(agent, transcript, &call) {
+                Some(problem) => {
+                    let now = self.clock.now();
+                    let tool = ToolStep { call, output: format!("error: {problem}"), is_error: true };
+                    let done = self.write_step(run, transcript, now, StepBody::Tool(tool)).await?;
+                    if done.is_some() || planned.is_empty() {
+                        return Ok(done);
+                    }
+                }
+                None => {
+                    let traits = self.tools.traits(&call.name).unwrap_or(ToolTraits::harmless(Duration::ZERO));
+                    let key = format!("{}:{}", run.id, transcript.number_of(&call));
+                    planned.push(Planned { call, key, traits });
+                }
+            }
+        }
+        self.make(run, transcript, planned, window, hold).await
+    }
+
+    /// The pending calls that may be made at the same time: those that can be made again without harm, up to the agent's limit; any other
+    /// call is made alone, so that at most one call is in doubt when its worker dies.
+    fn next_calls(&self, agent: &Agent, transcript: &Transcript) -> Vec<ToolCall> {
+        let left = agent.caps.steps.saturating_sub(transcript.steps());
+        let most = agent.parallel_tool_calls.min(left).max(1) as usize;
+        let mut calls: Vec<ToolCall> = Vec::new();
+        for call in transcript.pending() {
+            let is_twin = calls.iter().any(|other| other.id == call.id || (other.name == call.name && other.arguments == call.arguments));
+            let goes_along = self.tools.is_idempotent(&call.name) && !waits(agent, transcript, call) && !is_twin;
+            if calls.is_empty() || goes_along {
+                calls.push(call.clone());
+            }
+            if !goes_along || calls.len() >= most {
+                break;
+            }
+        }
+        calls
+    }
+
+    /// Why a call is not made at all.
+    fn refusal(&self, agent: &Agent, transcript: &Transcript, call: &ToolCall) -> Option<String> {
+        let Some(allowed) = agent.tool(&call.name).filter(|_| self.tools.traits(&call.name).is_some()) else {
+            let names: Vec<_> = agent.tools.iter().map(|tool| tool.name.as_str()).collect();
+            return Some(format!("no tool is named `{}`; there are: {}", call.name, names.join(", ")));
+        };
+        let most = allowed.max_calls.filter(|most| transcript.calls_of(&call.name) >= *most)?;
+        Some(format!("the tool `{}` may be called {most} times in a run, and was", call.name))
+    }
+
+    async fn make(
+        &self,
+        run: &mut Run,
+        transcript: &mut Transcript,
+        planned: Vec<Planned>,
+        window: Window,
+        hold: &dyn Hold,
+    ) -> Result<Option<String>, Stop> {
+        // A tool is never cut at the deadline: its effect may have happened.
+        let window = Window { cut_calls: false, ..window };
+        let longest = planned.iter().map(|planned| planned.traits.timeout).max().unwrap_or_default();
+        let (longest, _) = self.time_for_call(window, longest).ok_or(Stop::Deadline)?;
+        let (tenant, id) = (run.tenant.clone(), run.id);
+        let mut calls: FuturesUnordered<_> = planned
+            .iter()
+            .map(|planned| {
+                let context = ToolContext { key: &planned.key, tenant: &tenant, run: id };
+                async move { (planned, self.clock.now(), self.within(planned, &context).await) }
+            })
+            .collect();
+        let mut done = None;
+        // Each round ends one of them.
+        while let Some((planned, started_at, result)) = self.under_lease(run, hold, longest + GRACE, calls.next()).await?.flatten() {
+            let (output, is_error) = match result {
+                Some(ToolResult { output, .. }) if output.len() > LARGEST_STEP / 2 => {
+                    (format!("error: the result has {} bytes; at most {} can be kept", output.len(), LARGEST_STEP / 2), true)
+                }
+                Some(ToolResult { output, is_error, .. }) => (output, is_error),
+                None if planned.traits.idempotent => (format!("error: no result within {} s", planned.traits.timeout.as_secs()), true),
+                None => {
+                    let (tool, seconds) = (&planned.call.name, planned.traits.timeout.as_secs());
+                    let message = format!("the tool `{tool}` did not answer within {seconds} s; its effect is unknown");
+                    return Err(Stop::Uncertain(self.failure(run, FailureCode::UncertainToolCall, message)));
+                }
+            };
+            let tool = ToolStep { call: planned.call.clone(), output, is_error };
+            done = self.write_step(run, transcript, started_at, StepBody::Tool(tool)).await?;
+        }
+        Ok(done)
+    }
+
+    /// The result, or nothing within the tool's time.
+    async fn within(&self, planned: &Planned, context: &ToolContext<'_>) -> Option<ToolResult> {
+        use futures_util::future::{Either, select};
+        let call = std::pin::pin!(self.tools.call(&planned.call.name, &planned.call.arguments, context));
+        match select(call, self.clock.sleep(planned.traits.timeout)).await {
+            Either::Left((result, _)) => Some(result),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// Journals a tool's result.
+    async fn write_step(
+        &self,
+        run: &mut Run,
+        transcript: &mut Transcript,
+        started_at: Timestamp,
+        body: StepBody,
+    ) -> Result<Option<String>, Stop> {
+        let step = Step { index: transcript.steps() + 1, started_at, ended_at: self.clock.now(), body };
+        self.finish_step(run, transcript, step).await
+    }
+}
+
+/// What the run waits for before or instead of this call.
+pub(super) fn wait_for(agent: &Agent, transcript: &Transcript, call: &ToolCall, step: u32, now: Timestamp) -> Result<Waiting, String> {
+    if needs_leave(agent, transcript, call) { Ok(Waiting::approval(call, step, now)) } else { Waiting::of(call, step, now) }
+}
+
+/// Whether a person has to allow this call, and has not yet.
+fn needs_leave(agent: &Agent, transcript: &Transcript, call: &ToolCall) -> bool {
+    agent.tool(&call.name).is_some_and(|tool| tool.approval) && !transcript.is_approved(call)
+}
+
+/// Whether the run waits for somebody before or instead of this call.
+pub(super) fn waits(agent: &Agent, transcript: &Transcript, call: &ToolCall) -> bool {
+    needs_leave(agent, transcript, call) || Waiting::is_caused_by(&call.name)
+}
