@@ -15,6 +15,7 @@ use shared::tools::{Tool, ToolContext, ToolTraits};
 
 use crate::faults::Fault;
 use crate::invariants::Invariants;
+use crate::invariants::calls::{TOOL_CALL, done_for};
 use crate::process::Process;
 use crate::scheduler::Sim;
 
@@ -145,7 +146,7 @@ impl Tool for SimTool {
 
     async fn call(&self, _arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
         let key = context.key;
-        self.invariants.call_begins(&self.process, key, self.timeout, "tool");
+        self.invariants.call_begins(&self.process, key, self.timeout, TOOL_CALL);
         self.sim.point(&self.process).await;
         self.sim.sleep(Duration::from_millis(self.sim.any(0..2_000))).await;
         self.sim.note(|| format!("{}: the tool has its effect for {key}", self.process.name));
@@ -155,6 +156,6 @@ impl Tool for SimTool {
             self.sim.sleep(Duration::from_millis(self.sim.any(5_000..130_000))).await;
         }
         self.sim.sleep(Duration::from_millis(self.sim.any(0..2_000))).await;
-        Ok(format!("done for {key}"))
+        Ok(done_for(key))
     }
 }

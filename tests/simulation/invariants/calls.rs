@@ -7,9 +7,18 @@ use shared::domain::failure::FailureCode;
 use shared::domain::id::RunId;
 use shared::domain::message::{Message, Role};
 use shared::domain::state::RunState;
+use shared::domain::step::{Step, StepBody};
 
 use super::{Answered, Invariants, Seen};
 use crate::process::Process;
+
+/// What a call of a tool is called in what is said of it.
+pub(crate) const TOOL_CALL: &str = "tool";
+
+/// What the tool of the simulation answers.
+pub(crate) fn done_for(key: &str) -> String {
+    format!("done for {key}")
+}
 
 /// Tries of a model call in one pass.
 const TRIES: u32 = 3;
@@ -53,12 +62,30 @@ impl Invariants {
         self.check(is_holder, || {
             format!("{} calls a {what} for {key}, but the lease is {:?}", process.name, holder.map(|(lease, by)| (lease, &by.name)))
         });
-        self.check(step == run.steps + 1, || format!("{} calls a {what} for {key}, which has {} steps", process.name, run.steps));
+        let is_next = step == run.steps + 1;
+        self.check(is_next || (what == TOOL_CALL && self.is_open(id, step, key)), || {
+            format!("{} calls a {what} for {key}, which has {} steps", process.name, run.steps)
+        });
         let left = run.lease_until_ms - (self.sim.now_ms() + process.skew);
         // A call that may take longer than a lease holds is begun with a whole one, and the lease is renewed meanwhile.
         let whole = i64::try_from(self.limits.lease.as_millis()).unwrap_or(i64::MAX) - FRESH;
         let needed = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).min(whole);
         self.check(left >= needed, || format!("{} calls a {what} for {key}: {needed} ms, and its lease has {left} ms", process.name));
+    }
+
+    /// Whether a call of that number was asked for in the latest answer of the model, and is not finished: such calls are made at the
+    /// same time, and finished in any order.
+    fn is_open(&self, id: RunId, number: u32, key: &str) -> bool {
+        self.store.with_tables(|tables| {
+            let steps = tables.steps.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let asked = steps.iter().rev().find_map(|step| match &step.body {
+                StepBody::Model(model) => Some((step.index, u32::try_from(model.message.tool_calls.len()).unwrap_or(u32::MAX))),
+                StepBody::Tool(_) | StepBody::Approval(_) => None,
+            });
+            let result = done_for(key);
+            let is_done = |step: &Step| matches!(&step.body, StepBody::Tool(tool) if tool.output == result);
+            asked.is_some_and(|(asked, calls)| (asked + 1..=asked + calls).contains(&number)) && !steps.iter().any(is_done)
+        })
     }
 
     /// A worker lets go of a run soon after it was cancelled.

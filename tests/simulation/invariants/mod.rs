@@ -1,6 +1,6 @@
 //! What must be true after every single write, whatever went wrong before it. A broken invariant ends the simulation.
 
-mod calls;
+pub(crate) mod calls;
 mod outcome;
 mod record;
 
