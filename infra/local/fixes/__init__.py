@@ -13,6 +13,7 @@ from fixes import (
     mapping_numbers,
     rest_function_errors,
     rest_gateway_responses,
+    rest_streaming,
     runtime_latency,
     sam_parameters,
     sqs_locking,
@@ -29,6 +30,7 @@ ALL: tuple[ModuleType, ...] = (
     rest_gateway_responses,
     rest_function_errors,
     runtime_latency,
+    rest_streaming,
     code_cache,
 )
 
