@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use lambda_http::aws_lambda_events::query_map::QueryMap;
+use lambda_http::http::HeaderMap;
 use lambda_http::request::RequestContext;
 use lambda_http::{Body, Request, RequestExt};
 use serde_json::Value;
@@ -25,13 +27,14 @@ pub struct Call {
     pub request_id: String,
     /// The body, decoded.
     pub body: Vec<u8>,
+    /// When the function's time is over, as the runtime says; it may be long past where the runtime does not know it.
+    pub deadline: Option<Timestamp>,
     /// What the address has before the route: the stage, or the base path of a custom domain.
     base: String,
     parameters: HashMap<String, String>,
     /// As it came: a name may be there twice.
     query: Vec<(String, String)>,
-    /// What was sent as the request's key.
-    key: Option<Vec<u8>>,
+    headers: HeaderMap,
     identity: Identity,
 }
 
@@ -68,7 +71,8 @@ impl From<Request> for Call {
             base,
             parameters,
             query: pairs(&request.query_string_parameters()),
-            key: request.headers().get(key::IDEMPOTENCY_KEY).map(|value| value.as_bytes().to_vec()),
+            deadline: request.lambda_context_ref().and_then(|context| Timestamp::try_from(context.deadline()).ok()),
+            headers: request.headers().clone(),
             identity,
             body: match request.into_body() {
                 Body::Text(text) => text.into_bytes(),
@@ -125,6 +129,12 @@ impl Call {
         text.parse().map_err(|error| Problem::invalid(parameter, error))
     }
 
+    /// A header, if it is there and a text.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// The query, to be taken apart.
     #[must_use]
     pub fn query(&self) -> super::Query<'_> {
@@ -136,8 +146,8 @@ impl Call {
     /// # Errors
     /// 400 naming the header when it is none, or the body when that is no JSON.
     pub fn request_key(&self) -> Result<Option<RequestKey>, Problem> {
-        let read = |given: &Vec<u8>| key::read(given, &format!("{} {}", self.method, self.route), &self.body);
-        self.key.as_ref().map(read).transpose()
+        let given = self.headers.get(key::IDEMPOTENCY_KEY);
+        given.map(|given| key::read(given.as_bytes(), &format!("{} {}", self.method, self.route), &self.body)).transpose()
     }
 
     /// The key that a name in the body stands for; `kind` says of what it is the name.

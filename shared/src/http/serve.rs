@@ -1,0 +1,189 @@
+//! Between the Lambda runtime and an [`Api`]: an event in, an answer out, whole or as it comes.
+//!
+//! API Gateway takes an answer of a function in one of two forms, and which one is said in the template, by route: a JSON object
+//! that holds all of it, or a stream that begins with a prelude. A function is not told, so its [`Api::streams`] says it.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
+use lambda_http::lambda_runtime::layers::TracingLayer;
+use lambda_http::lambda_runtime::{FunctionResponse, LambdaEvent, MetadataPrelude, Runtime, StreamResponse};
+use lambda_http::request::LambdaRequest;
+use lambda_http::tower::util::MapFutureLayer;
+use lambda_http::{Body, Request, RequestExt, Response, service_fn};
+use tokio::task::JoinHandle;
+
+use super::reply::{Payload, Work};
+use super::{Api, Call, Problem, Reply};
+
+/// An answer as the runtime takes it.
+type Answer = FunctionResponse<ApiGatewayProxyResponse, BoxStream<'static, Result<String, Infallible>>>;
+
+/// Serves `api` until the sandbox ends.
+///
+/// # Errors
+/// When the Lambda runtime cannot be reached.
+pub async fn serve(api: Arc<dyn Api>) -> Result<(), lambda_http::Error> {
+    let beside = Beside::default();
+    let begun = beside.clone();
+    let handler = service_fn(move |event: LambdaEvent<LambdaRequest>| {
+        let (api, begun) = (Arc::clone(&api), begun.clone());
+        async move {
+            let request = Request::from(event.payload).with_lambda_context(event.context);
+            let (is_streamed, mut reply) = handle(api.as_ref(), request).await;
+            begun.begin(reply.work.take());
+            Ok::<_, Infallible>(if is_streamed { streamed(reply) } else { whole(reply).await })
+        }
+    });
+    // Outside all else: the answer was sent, or could not be. Nothing may be left when the runtime asks for the next event.
+    let done = MapFutureLayer::new(move |invocation| {
+        let beside = beside.clone();
+        async move {
+            let sent = invocation.await;
+            beside.end().await;
+            sent
+        }
+    });
+    Runtime::new(handler).layer(TracingLayer::new()).layer(done).run().await
+}
+
+/// Answers one request: whatever happens, a response with a request id. It is there when all of it is there, and the work beside it
+/// done: what a client has that waits for the end.
+pub async fn respond(api: &dyn Api, request: Request) -> Response<Body> {
+    let (_, mut reply) = handle(api, request).await;
+    let beside = Beside::default();
+    beside.begin(reply.work.take());
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = reply.status;
+    response.headers_mut().extend(reply.headers());
+    *response.body_mut() = Body::Text(text_of(reply.body).await);
+    beside.end().await;
+    response
+}
+
+/// Whether the answer has to be a stream, and the answer.
+async fn handle(api: &dyn Api, request: Request) -> (bool, Reply) {
+    let call = Call::from(request);
+    let handled = AssertUnwindSafe(api.handle(&call)).catch_unwind().await;
+    let reply = Reply::of(handled.unwrap_or_else(|_| Err(Problem::internal(&"the handler panicked"))), &call.request_id);
+    tracing::info!(request.id = %call.request_id, method = %call.method, route = %call.route, status = reply.status.as_u16(), "request");
+    (api.streams(&call.method, &call.route), reply)
+}
+
+fn streamed(reply: Reply) -> Answer {
+    let headers = reply.headers().collect();
+    let stream = match reply.body {
+        Payload::Whole(text) => stream::iter([text]).boxed(),
+        Payload::Pieces(pieces) => pieces,
+    };
+    FunctionResponse::StreamingResponse(StreamResponse {
+        metadata_prelude: MetadataPrelude { status_code: reply.status, headers, cookies: Vec::new() },
+        stream: stream.map(Ok).boxed(),
+    })
+}
+
+async fn whole(reply: Reply) -> Answer {
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = reply.status.as_u16().into();
+    // Not in `headers` as well: API Gateway merges the two.
+    response.multi_value_headers = reply.headers().collect();
+    response.body = Some(Body::Text(text_of(reply.body).await));
+    FunctionResponse::BufferedResponse(response)
+}
+
+async fn text_of(body: Payload) -> String {
+    match body {
+        Payload::Whole(text) => text,
+        Payload::Pieces(pieces) => pieces.collect().await,
+    }
+}
+
+/// The work that goes on beside answers of this function, until it is ended.
+#[derive(Clone, Default)]
+struct Beside(Arc<Mutex<Vec<JoinHandle<()>>>>);
+
+impl Beside {
+    #[expect(clippy::disallowed_methods, reason = "the function takes no event before `end` has waited for it: it never freezes over it")]
+    fn begin(&self, work: Option<Work>) {
+        let begun = work.map(tokio::spawn);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(begun);
+    }
+
+    async fn end(&self) {
+        let begun = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for ended in join_all(begun).await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "work beside an answer failed");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use lambda_http::http::StatusCode;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    struct Panics;
+
+    #[async_trait]
+    impl Api for Panics {
+        async fn handle(&self, call: &Call) -> Result<Reply, Problem> {
+            if call.method == "GET" { panic!("secret detail") } else { Reply::json(StatusCode::OK, &1) }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_without_internals() {
+        let response = respond(&Panics, Request::new(Body::Empty)).await;
+        assert_eq!(response.status(), 500);
+        let Body::Text(text) = response.into_body() else { panic!("no text") };
+        assert!(text.contains(r#""code":"internal""#) && !text.contains("secret"), "{text}");
+    }
+
+    /// Its work is done only when nobody reads its pieces any more.
+    struct Works(mpsc::UnboundedSender<&'static str>);
+
+    #[async_trait]
+    impl Api for Works {
+        async fn handle(&self, _call: &Call) -> Result<Reply, Problem> {
+            let (pieces, mut unread) = mpsc::channel::<String>(1);
+            let done = self.0.clone();
+            let body = stream::poll_fn(move |context| unread.poll_recv(context));
+            Ok(Reply::events(body).beside(async move {
+                while pieces.send("piece".to_owned()).await.is_ok() {}
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let _ = done.send("done");
+            }))
+        }
+
+        fn streams(&self, _method: &str, _route: &str) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_the_reader_leaves_and_is_waited_for() {
+        let (done, mut heard) = mpsc::unbounded_channel();
+        let (is_streamed, mut reply) = handle(&Works(done), Request::new(Body::Empty)).await;
+        assert!(is_streamed);
+        let beside = Beside::default();
+        beside.begin(reply.work.take());
+        let FunctionResponse::StreamingResponse(mut answer) = streamed(reply) else { panic!("no stream") };
+        assert_eq!(answer.metadata_prelude.headers["content-type"], "text/event-stream");
+        assert_eq!(answer.stream.next().await, Some(Ok("piece".to_owned())));
+        drop(answer);
+        beside.end().await;
+        assert_eq!(heard.try_recv(), Ok("done"));
+    }
+}
