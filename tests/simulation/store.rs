@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::domain::conversation::Conversation;
+use shared::domain::delta::{Delta, Try};
 use shared::domain::event::{AgentInput, Event};
 use shared::domain::id::{ConversationId, EventId, RunId, TenantId};
 use shared::domain::message::Message;
@@ -13,7 +14,7 @@ use shared::domain::state::RunState;
 use shared::domain::step::Step;
 use shared::domain::task::Task;
 use shared::domain::turn::Turn;
-use shared::engine::ports::{Claim, Journal, JournalError, Lease, Write, WriteError};
+use shared::engine::ports::{Claim, Journal, JournalError, Lease, Look, Write, WriteError};
 use shared::fakes::MemoryStore;
 use shared::operate::{Erasure, Range, Records};
 
@@ -200,8 +201,12 @@ impl Journal for SimStore {
         }
     }
 
-    async fn is_held(&self, run: &Run) -> Result<bool, JournalError> {
-        self.read(self.store.is_held(run)).await
+    async fn look(&self, run: &Run) -> Result<Look, JournalError> {
+        self.read(self.store.look(run)).await
+    }
+
+    async fn tell(&self, run: &Run, delta: &Delta) -> Result<(), JournalError> {
+        self.read(self.store.tell(run, delta)).await
     }
 
     async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError> {
@@ -233,6 +238,21 @@ impl Journal for SimStore {
 impl Records for SimStore {
     async fn steps_after(&self, tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError> {
         self.read(self.store.steps_after(tenant, run, after, limit)).await
+    }
+
+    async fn deltas(
+        &self,
+        tenant: &TenantId,
+        run: RunId,
+        step: u32,
+        from: Option<(Try, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Delta>, JournalError> {
+        self.read(self.store.deltas(tenant, run, step, from, limit)).await
+    }
+
+    async fn watch(&self, tenant: &TenantId, run: RunId, until: Timestamp) -> Result<(), JournalError> {
+        self.read(self.store.watch(tenant, run, until)).await
     }
 
     async fn archives(&self, run: &Run) -> Result<Vec<Archive>, JournalError> {

@@ -6,6 +6,7 @@
 //! | what its record had no room for | `<tenant>#run#<run>` | `archive#000001` |
 //! | its own input | `<tenant>#run#<run>` | `input` |
 //! | step | `<tenant>#run#<run>` | `step#000001`, see [`super::chunks`] |
+//! | what was said of a step so far | `<tenant>#run#<run>` | `delta#000001#<try>#000001` |
 //! | event | `<tenant>#event#<event>` | `event` |
 //! | conversation | `<tenant>#conv#<conversation>` | `conv` |
 //! | turn | `<tenant>#conv#<conversation>` | `turn#<run>` |
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 
 use super::unavailable;
 use crate::domain::conversation::Conversation;
+use crate::domain::delta::{Delta, Try};
 use crate::domain::event::{AgentInput, Event};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::idempotency::UsedKey;
@@ -96,6 +98,12 @@ impl Key {
     /// A further part of a step, from 1: sorts behind the step and before the next one.
     pub(super) fn step_part(tenant: &TenantId, run: RunId, index: u32, number: usize) -> Self {
         Self { sk: format!("step#{index:06}#{number:02}"), ..Self::run(tenant, run) }
+    }
+
+    /// Sorts by step, then by try, then by its place.
+    pub(super) fn delta(tenant: &TenantId, run: RunId, step: u32, attempt: Try, seq: u32) -> Self {
+        let Try { lease_no, number } = attempt;
+        Self { sk: format!("delta#{step:06}#{lease_no:010}-{number:04}#{seq:06}"), ..Self::run(tenant, run) }
     }
 
     pub(super) fn archive(tenant: &TenantId, run: RunId, index: u32) -> Self {
@@ -199,6 +207,16 @@ pub(super) fn run_of(item: Item) -> Result<Run, JournalError> {
     read(item)
 }
 
+pub(super) fn delta_item(run: &Run, delta: &Delta, expires_at: i64) -> Result<Item, JournalError> {
+    let mut item = fields(delta, Key::delta(&run.tenant, run.id, delta.step, delta.attempt, delta.seq))?;
+    item.insert("expires_at".into(), n(expires_at));
+    Ok(item)
+}
+
+pub(super) fn delta_of(item: Item) -> Result<Delta, JournalError> {
+    read(item)
+}
+
 pub(super) fn archive_item(run: &Run, archive: &Archive) -> Result<Item, JournalError> {
     body(archive, Key::archive(&run.tenant, run.id, archive.index))
 }
@@ -294,6 +312,8 @@ mod tests {
         assert_eq!(archive_of(&archive_item(&run, &archive).unwrap()).unwrap(), archive);
         let input = event.agent_input().unwrap();
         assert_eq!(input_of(&input_item(&run, &input).unwrap()).unwrap(), input);
+        let delta = Delta { step: 3, attempt: Try { lease_no: 2, number: 1 }, seq: 4, start: 90, text: "so far".into() };
+        assert_eq!(delta_of(delta_item(&run, &delta, 1).unwrap()).unwrap(), delta);
         let key = RequestKey { digest: "d".into(), fingerprint: "f".into() };
         for outcome in [KeyOutcome::Run(run.id), KeyOutcome::Event(event.id)] {
             let used = UsedKey::new(&key, outcome, run.created_at);

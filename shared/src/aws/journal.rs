@@ -1,6 +1,8 @@
 //! The journal in DynamoDB. Each write is one call: a transaction whose conditions name what it was computed from, or one
 //! conditional update.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -8,11 +10,12 @@ use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure a
 use jiff::Timestamp;
 
 use super::expression::Expression;
-use super::items::{Key, SHARDS, Table, conversation_of, event_of, index_partition, input_of, n, run_of, s};
+use super::items::{Key, SHARDS, Table, conversation_of, delta_item, event_of, index_partition, input_of, n, run_of, s};
 use super::unavailable;
 use super::writes::if_held;
-use crate::domain::clock::rfc3339_millis;
+use crate::domain::clock::{after, rfc3339_millis};
 use crate::domain::conversation::Conversation;
+use crate::domain::delta::Delta;
 use crate::domain::event::{AgentInput, Event};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::message::Message;
@@ -21,7 +24,10 @@ use crate::domain::state::RunState;
 use crate::domain::step::{Step, StepBody};
 use crate::domain::task::Task;
 use crate::domain::turn::Turn;
-use crate::engine::ports::{Claim, Journal, JournalError, Lease, Refusal, Write, WriteError};
+use crate::engine::ports::{Claim, Journal, JournalError, Lease, Look, Refusal, Write, WriteError};
+
+/// How long what was said of an unfinished step is kept.
+const KEPT_DELTAS: Duration = Duration::from_secs(24 * 3600);
 
 /// The condition and the effect of a claim: the rule of [`Refusal::of`], and what [`Lease::take`] does. It leaves the index `due`
 /// alone: its entry is a lower bound.
@@ -113,18 +119,27 @@ impl Journal for Table {
         })
     }
 
-    async fn is_held(&self, run: &Run) -> Result<bool, JournalError> {
+    async fn look(&self, run: &Run) -> Result<Look, JournalError> {
         let get = self
             .client
             .get_item()
             .table_name(&self.name)
             .set_key(Some(Key::run(&run.tenant, run.id).into_item()))
             .consistent_read(true)
-            .projection_expression("#state, lease_no")
+            .projection_expression("#state, lease_no, watched_until_ms")
             .expression_attribute_names("#state", "state");
-        let Some(item) = get.send().await.map_err(unavailable)?.item else { return Ok(false) };
+        let item = get.send().await.map_err(unavailable)?.item.unwrap_or_default();
         let has = |name, value| item.get(name) == Some(&value);
-        Ok(has("state", s(RunState::Running.as_str())) && has("lease_no", n(run.lease_no)))
+        Ok(Look {
+            is_held: has("state", s(RunState::Running.as_str())) && has("lease_no", n(run.lease_no)),
+            watched_until_ms: item.get("watched_until_ms").and_then(|until| until.as_n().ok()?.parse().ok()),
+        })
+    }
+
+    async fn tell(&self, run: &Run, delta: &Delta) -> Result<(), JournalError> {
+        let expires_at = after(run.updated_at, KEPT_DELTAS).as_second();
+        let put = self.client.put_item().table_name(&self.name).set_item(Some(delta_item(run, delta, expires_at)?));
+        put.send().await.map(|_| ()).map_err(unavailable)
     }
 
     async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError> {

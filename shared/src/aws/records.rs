@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 
-use super::items::{Item, Key, SHARDS, Table, archive_of, index_partition, run_of};
+use super::expression::Expression;
+use super::items::{Item, Key, SHARDS, Table, archive_of, delta_of, index_partition, n, run_of};
 use super::query::{PAGES, Stretch, too_much};
 use super::unavailable;
+use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
 use crate::domain::run::{Archive, Run};
 use crate::domain::state::RunState;
@@ -21,6 +25,38 @@ use crate::operate::{Erasure, Range, Records};
 impl Records for Table {
     async fn steps_after(&self, tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError> {
         self.read_steps(tenant, run, after, Some(limit)).await
+    }
+
+    async fn deltas(
+        &self,
+        tenant: &TenantId,
+        run: RunId,
+        step: u32,
+        from: Option<(Try, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Delta>, JournalError> {
+        let pk = Key::run(tenant, run).pk;
+        let from = from.map_or_else(|| format!("delta#{step:06}#"), |(attempt, seq)| Key::delta(tenant, run, step, attempt, seq).sk);
+        let stretch = Stretch { pk, from, to: format!("delta#{step:06}#~") };
+        self.items(&stretch, Some(limit)).await?.into_iter().map(delta_of).collect()
+    }
+
+    async fn watch(&self, tenant: &TenantId, run: RunId, until: Timestamp) -> Result<(), JournalError> {
+        let until = n(until.as_millisecond());
+        let parts = Expression::default().if_there("pk").set("watched_until_ms", until).into_parts();
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(Key::run(tenant, run).into_item()))
+            .update_expression(parts.update)
+            .set_condition_expression(parts.condition)
+            .set_expression_attribute_names(parts.names)
+            .set_expression_attribute_values(parts.values);
+        match self.update_alone(update).await {
+            Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => Ok(()),
+            done => done.map(|_| ()).map_err(unavailable),
+        }
     }
 
     async fn archives(&self, run: &Run) -> Result<Vec<Archive>, JournalError> {

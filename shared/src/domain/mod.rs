@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod clock;
 pub mod conversation;
 pub mod definition;
+pub mod delta;
 pub mod event;
 pub mod failure;
 pub mod id;

@@ -121,6 +121,10 @@ pub struct Run {
     /// ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_ms: Option<i64>,
+    /// Until when somebody reads along, in milliseconds since 1970: the worker then writes what a model has said before it has said
+    /// all. Advisory: who reads along says it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_until_ms: Option<i64>,
     /// What it waits for, while it is `waiting`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<Waiting>,
@@ -190,6 +194,7 @@ impl Run {
             message: None,
             resends: 0,
             due_ms: Some(after(event.created_at, patience).as_millisecond()),
+            watched_until_ms: None,
             waiting: None,
             waited_ms: 0,
             trigger: None,

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use super::ports::JournalError;
+use super::ports::{JournalError, Look};
 use super::{Engine, Hold, Limits, Stop};
 use crate::domain::clock::{after, between};
 use crate::domain::run::Run;
@@ -50,9 +50,9 @@ impl Engine {
 
     /// A look that fails is no reason to drop a paid call: the next write says whose the run is.
     async fn look(&self, run: &Run) -> Result<(), Stop> {
-        match self.journal.is_held(run).await {
-            Ok(false) => Err(Stop::Lost),
-            Ok(true) | Err(_) => Ok(()),
+        match self.journal.look(run).await {
+            Ok(Look { is_held: false, .. }) => Err(Stop::Lost),
+            Ok(Look { is_held: true, .. }) | Err(_) => Ok(()),
         }
     }
 

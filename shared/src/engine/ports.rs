@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::CallError;
 use crate::domain::conversation::Conversation;
 use crate::domain::definition::{Effort, ModelRef, OutputSchema, Sampling};
+use crate::domain::delta::Delta;
 use crate::domain::event::{AgentInput, Event};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
@@ -173,6 +174,15 @@ pub enum Write<'a> {
     Mark(&'a TenantId, &'a Mark),
 }
 
+/// What a worker sees of its run while a call is in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Whether the lease is still its own.
+    pub is_held: bool,
+    /// See [`Run::watched_until_ms`].
+    pub watched_until_ms: Option<i64>,
+}
+
 /// What the write of a run's record is conditional on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
@@ -274,7 +284,9 @@ pub trait Journal: Send + Sync {
     /// arrives late changes nothing. One call.
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError>;
     /// Whether the lease is still this one's: a cheap look, for the time that a call takes.
-    async fn is_held(&self, run: &Run) -> Result<bool, JournalError>;
+    async fn look(&self, run: &Run) -> Result<Look, JournalError>;
+    /// Keeps what a model has said so far, for a day. Not conditional: what a worker says that lost its lease is of an older try.
+    async fn tell(&self, run: &Run, delta: &Delta) -> Result<(), JournalError>;
     /// A run.
     async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError>;
     /// What a run is asked: its own input, or its event's.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::{locked, unavailable};
 use crate::domain::conversation::Conversation;
+use crate::domain::delta::{Delta, Try};
 use crate::domain::event::{AgentInput, Event};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::idempotency::UsedKey;
@@ -17,7 +18,9 @@ use crate::domain::state::RunState;
 use crate::domain::step::{Step, StepBody};
 use crate::domain::task::Task;
 use crate::domain::turn::Turn;
-use crate::engine::ports::{Answer, Claim, ConversationWrite, Found, Guard, Journal, JournalError, Lease, Refusal, Write, WriteError};
+use crate::engine::ports::{
+    Answer, Claim, ConversationWrite, Found, Guard, Journal, JournalError, Lease, Look, Refusal, Write, WriteError,
+};
 use crate::operate::{Erasure, Range, Records};
 
 /// Everything that a table would hold.
@@ -27,6 +30,8 @@ pub struct Tables {
     pub runs: BTreeMap<RunId, Run>,
     /// Their journals.
     pub steps: HashMap<RunId, Vec<Step>>,
+    /// What was said of their steps before these were finished, by step, try and place.
+    pub deltas: HashMap<RunId, BTreeMap<(u32, Try, u32), Delta>>,
     /// Their archives.
     pub archives: HashMap<RunId, Vec<Archive>>,
     /// Their own inputs.
@@ -326,9 +331,18 @@ impl Journal for MemoryStore {
         Ok(())
     }
 
-    async fn is_held(&self, run: &Run) -> Result<bool, JournalError> {
+    async fn look(&self, run: &Run) -> Result<Look, JournalError> {
         self.check()?;
-        Ok(locked(&self.tables).is_held(run.id, run.lease_no))
+        let tables = locked(&self.tables);
+        let watched_until_ms = tables.runs.get(&run.id).and_then(|stored| stored.watched_until_ms);
+        Ok(Look { is_held: tables.is_held(run.id, run.lease_no), watched_until_ms })
+    }
+
+    async fn tell(&self, run: &Run, delta: &Delta) -> Result<(), JournalError> {
+        self.check()?;
+        let key = (delta.step, delta.attempt, delta.seq);
+        locked(&self.tables).deltas.entry(run.id).or_default().insert(key, delta.clone());
+        Ok(())
     }
 
     async fn run(&self, tenant: &TenantId, id: RunId) -> Result<Option<Run>, JournalError> {
@@ -383,6 +397,29 @@ impl Records for MemoryStore {
         Ok(self.journal_of(run).into_iter().filter(|step| step.index > after).take(limit).collect())
     }
 
+    async fn deltas(
+        &self,
+        _tenant: &TenantId,
+        run: RunId,
+        step: u32,
+        from: Option<(Try, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Delta>, JournalError> {
+        self.check()?;
+        let from = from.map_or((step, Try { lease_no: 0, number: 0 }, 0), |(attempt, seq)| (step, attempt, seq));
+        let tables = locked(&self.tables);
+        let all = tables.deltas.get(&run).into_iter().flat_map(|all| all.range(from..));
+        Ok(all.take_while(|((of, ..), _)| *of == step).map(|(_, delta)| delta.clone()).take(limit).collect())
+    }
+
+    async fn watch(&self, tenant: &TenantId, run: RunId, until: Timestamp) -> Result<(), JournalError> {
+        self.check()?;
+        if let Some(stored) = locked(&self.tables).runs.get_mut(&run).filter(|run| run.tenant == *tenant) {
+            stored.watched_until_ms = Some(until.as_millisecond());
+        }
+        Ok(())
+    }
+
     async fn archives(&self, run: &Run) -> Result<Vec<Archive>, JournalError> {
         self.check()?;
         Ok(locked(&self.tables).archives.get(&run.id).cloned().unwrap_or_default())
@@ -432,6 +469,7 @@ impl Records for MemoryStore {
                     tables.turns.remove(&(record.conversation, run));
                 }
                 tables.steps.remove(&run);
+                tables.deltas.remove(&run);
                 tables.archives.remove(&run);
                 tables.inputs.remove(&run);
             }

@@ -9,12 +9,14 @@ mod list;
 mod redrive;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 pub use self::answer::{NewAnswer, answer, time_is_over};
 pub use self::cancel::cancel;
 pub use self::delete::{Deleted, delete};
 pub use self::list::{Page, RunFilter, list};
 pub use self::redrive::Redrive;
+use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
 use crate::domain::run::{Archive, Run};
 use crate::domain::state::RunState;
@@ -28,6 +30,17 @@ use crate::engine::ports::{Journal, JournalError};
 pub trait Records: Journal {
     /// Steps after the one with index `after`, in order, at most `limit`.
     async fn steps_after(&self, tenant: &TenantId, run: RunId, after: u32, limit: usize) -> Result<Vec<Step>, JournalError>;
+    /// What was said of a step before it was finished, from the delta with that try and place on, in order, at most `limit`.
+    async fn deltas(
+        &self,
+        tenant: &TenantId,
+        run: RunId,
+        step: u32,
+        from: Option<(Try, u32)>,
+        limit: usize,
+    ) -> Result<Vec<Delta>, JournalError>;
+    /// Says that somebody reads along until then, see [`Run::watched_until_ms`]. Writes nothing where there is no such run.
+    async fn watch(&self, tenant: &TenantId, run: RunId, until: Timestamp) -> Result<(), JournalError>;
     /// What a run's record does not keep any more, oldest first.
     async fn archives(&self, run: &Run) -> Result<Vec<Archive>, JournalError>;
     /// Ids below `before`, newest first, at most `limit`; of runs in `state` if given (only states that are listed).

@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use shared::aws::Table;
 use shared::domain::clock::after;
+use shared::domain::delta::{Delta, Try};
 use shared::domain::id::{ConversationId, EventId, RunId, TenantId};
 use shared::domain::run::{Cause, Run};
 use shared::domain::state::{Command, RunState};
@@ -105,22 +106,43 @@ impl Both {
         let mut draw = Draw::new(seed);
         self.now = after(self.now, Duration::from_secs(draw.below(3)));
         let run = self.record(&mut draw);
-        match draw.below(24) {
+        match draw.below(26) {
             0..=3 => self.claim(&mut draw, &run).await,
             4 => {
                 let until = after(self.now, Duration::from_secs(draw.below(30)));
                 assert_eq!(words(self.memory.renew(&run, until).await), words(self.table.renew(&run, until).await));
             }
-            5 => assert_eq!(self.memory.is_held(&run).await.unwrap(), self.table.is_held(&run).await.unwrap()),
+            5 => assert_eq!(self.memory.look(&run).await.unwrap(), self.table.look(&run).await.unwrap()),
             6..=9 => self.commit(&mut draw, &run).await,
             10 if draw.one_in(2) => self.erase(&mut draw, &run).await,
             11..=14 => self.write(&draw.acceptance(self)).await,
+            24 => self.watch(&mut draw, &run).await,
+            25 => self.tell(&mut draw, &run).await,
             15 | 16 => self.write(&draw.finished_step(self, run.clone())).await,
             _ => self.write(&draw.list(self)).await,
         }
         if let Some(stored) = self.memory.get(run.id).filter(|_| draw.one_in(3)) {
             self.old.push(stored);
         }
+    }
+
+    async fn watch(&self, draw: &mut Draw, run: &Run) {
+        let until = after(self.now, Duration::from_secs(draw.below(30)));
+        // Of somebody else's run, too: then there is none.
+        let tenant: TenantId = if draw.one_in(4) { "somebody".parse().unwrap() } else { self.tenant.clone() };
+        assert_eq!(words(self.memory.watch(&tenant, run.id, until).await), words(self.table.watch(&tenant, run.id, until).await));
+    }
+
+    /// Says something of a step, and reads what was said from somewhere on.
+    async fn tell(&self, draw: &mut Draw, run: &Run) {
+        let mut number = |most: u64| u32::try_from(draw.below(most)).unwrap() + 1;
+        let attempt = Try { lease_no: number(12).into(), number: number(12) };
+        let delta = Delta { step: number(3), attempt, seq: number(12), start: 7, text: "said".into() };
+        assert_eq!(words(self.memory.tell(run, &delta).await), words(self.table.tell(run, &delta).await));
+        let (step, limit) = (number(3), number(5) as usize);
+        let from = draw.one_in(2).then_some((Try { lease_no: draw.below(12), number: 5 }, 3));
+        let expected = words(self.memory.deltas(&run.tenant, run.id, step, from, limit).await);
+        assert_eq!(words(self.table.deltas(&run.tenant, run.id, step, from, limit).await), expected);
     }
 
     async fn write(&self, drawn: &[Drawn]) {

@@ -133,10 +133,12 @@ async fn a_look_at_the_lease_reads_two_attributes_and_sees_who_has_it() {
     let held = Run { state: RunState::Running, lease_no: 5, ..run() };
     for (state, lease_no, expected) in [("running", 5, true), ("running", 6, false), ("cancelled", 5, false)] {
         let rule = mock!(aws_sdk_dynamodb::Client::get_item)
-            .match_requests(|get| get.projection_expression() == Some("#state, lease_no") && get.consistent_read() == Some(true))
+            .match_requests(|get| {
+                get.projection_expression() == Some("#state, lease_no, watched_until_ms") && get.consistent_read() == Some(true)
+            })
             .then_output(move || GetItemOutput::builder().item("state", s(state)).item("lease_no", n(lease_no)).build());
-        assert_eq!(table!(rule).is_held(&held).await.unwrap(), expected, "{state} {lease_no}");
+        assert_eq!(table!(rule).look(&held).await.unwrap().is_held, expected, "{state} {lease_no}");
     }
     let rule = mock!(aws_sdk_dynamodb::Client::get_item).then_output(|| GetItemOutput::builder().build());
-    assert!(!table!(rule).is_held(&held).await.unwrap(), "a run that was deleted is nobody's");
+    assert!(!table!(rule).look(&held).await.unwrap().is_held, "a run that was deleted is nobody's");
 }
