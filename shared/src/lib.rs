@@ -4,6 +4,8 @@
 //! ports it needs), [`ledger`] (how a change is written), [`intake`] (how a run is accepted), then the adapters [`aws`] and [`model`] and the edges [`http`],
 //! [`config`] and [`telemetry`].
 
+#[cfg(test)]
+mod agent_folder;
 pub mod config;
 pub mod domain;
 pub mod engine;

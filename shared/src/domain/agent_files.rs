@@ -1,19 +1,27 @@
 //! Reads and checks the files of `infra/agents`: one agent per file with its triggers, and the prices.
 //!
-//! Runs at build time only (`build.rs`); the library compiles it for its tests. Every refusal names file, line, field and
-//! what to write instead, and all of them are collected, so that one build shows all that is wrong.
+//! `build.rs` and the command `reprise agents` compile it; the library does for its tests. Every refusal names file, line, field
+//! and what to write instead, and all of them are collected, so that one look shows all that is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Error, Location};
 
+use super::bundle_file::BundleFile;
+use super::canonical::sha256;
 use super::definition::{Bundle, DEFAULT_AGENT};
 
 mod agent;
+#[cfg(test)]
+mod building_tests;
+pub(crate) mod optimized;
+mod output;
 mod price;
+mod short;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -22,11 +30,15 @@ mod trigger;
 pub(crate) const FOLDER: &str = "infra/agents";
 /// The file in it that holds no agent.
 const PRICES: &str = "prices.yaml";
+/// Where the texts are that agents name.
+const PROMPTS: &str = "prompts/";
+/// Where `reprise agents optimize` writes, a file per agent.
+pub(crate) const OPTIMIZED: &str = "optimized/";
 
 /// A file as it was found.
 #[derive(Debug)]
 pub(crate) struct SourceFile {
-    /// Its name within [`FOLDER`].
+    /// Its name within [`FOLDER`], e.g. `assistant.yaml` or `prompts/assistant.md`.
     pub(crate) name: String,
     /// What it holds.
     pub(crate) text: String,
@@ -63,9 +75,9 @@ impl fmt::Display for Refusal {
 /// # Errors
 /// Everything that is wrong with them, in the order of the files and their lines.
 pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
-    let mut checks = Checks::default();
+    let mut checks = Checks { files, ..Checks::default() };
     let mut bundle = Bundle { version: String::new(), agents: Vec::new(), triggers: Vec::new(), prices: Vec::new() };
-    let mut files: Vec<_> = files.iter().collect();
+    let (mut attached, mut files): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.name.contains('/'));
     files.sort_by(|a, b| a.name.cmp(&b.name));
     for file in files {
         file.name.clone_into(&mut checks.file);
@@ -80,6 +92,15 @@ pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
             None => checks.refuse_at(None, "", "must end in `.yaml`, or it would be passed over"),
         }
     }
+    attached.sort_by(|a, b| a.name.cmp(&b.name));
+    for file in attached {
+        file.name.clone_into(&mut checks.file);
+        if file.name.starts_with(OPTIMIZED) {
+            optimized::read(&mut checks, &file.text, &mut bundle.agents);
+        } else if !checks.used.contains(file.name.as_str()) {
+            checks.refuse_at(None, "", "no file names it, so it would be passed over; name it, or remove it");
+        }
+    }
     if checks.refusals.is_empty() && !bundle.agents.iter().any(|agent| agent.name == DEFAULT_AGENT) {
         checks.file = format!("{DEFAULT_AGENT}.yaml");
         checks.refuse_at(None, "", "is missing: requests that name no agent are for it");
@@ -87,9 +108,32 @@ pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
     if checks.refusals.is_empty() { Ok(bundle) } else { Err(checks.refusals) }
 }
 
+/// As [`compile`], ready to be written: with its checksum and those of the files.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(crate) fn seal(files: &[SourceFile]) -> Result<BundleFile, Vec<Refusal>> {
+    let bundle = compile(files)?;
+    let sources = files.iter().map(|file| (file.name.clone(), sha256(&file.text))).collect();
+    let whole = |problem: String| vec![Refusal { file: String::new(), line: None, field: String::new(), problem }];
+    let sealed = BundleFile::seal(bundle, sources).map_err(|error| whole(format!("the bundle cannot be written: {error}")))?;
+    // A number that JSON does not keep to the last digit would make the functions refuse the bundle.
+    let text = serde_json::to_string(&sealed).map_err(|error| whole(format!("the bundle cannot be written: {error}")))?;
+    match BundleFile::open("the bundle", &text) {
+        Ok(read) if read == sealed => Ok(sealed),
+        Ok(_) => Err(whole("the bundle does not read back as it was written".into())),
+        Err(error) => Err(whole(error.to_string())),
+    }
+}
+
 /// What was found so far.
 #[derive(Debug, Default)]
-struct Checks {
+struct Checks<'f> {
+    /// All files.
+    files: &'f [SourceFile],
+    /// Those that another file names.
+    used: BTreeSet<&'f str>,
+    /// The one that is read.
     file: String,
     refusals: Vec<Refusal>,
     /// Where each trigger is defined, by name.
@@ -101,7 +145,18 @@ struct Checks {
 /// A value and where it stands.
 type At<T> = serde_saphyr::Spanned<T>;
 
-impl Checks {
+impl<'f> Checks<'f> {
+    /// The text of the file below `folder` that `at` names; a refusal if there is none.
+    fn attached(&mut self, at: &At<String>, field: &str, folder: &str) -> Option<&'f str> {
+        let found = self.files.iter().find(|file| file.name == at.value && file.name.starts_with(folder));
+        let Some(file) = found else {
+            self.refuse(at, field, format!("must be a file of {FOLDER}/{folder}, e.g. {folder}assistant.md; there is no `{}`", at.value));
+            return None;
+        };
+        self.used.insert(&file.name);
+        Some(&file.text)
+    }
+
     /// What the text holds; a refusal if it does not fit.
     fn parse<T: DeserializeOwned>(&mut self, text: &str) -> Option<T> {
         // The reader knows the line, the wrapper the field: each of them is asked.
@@ -124,8 +179,8 @@ impl Checks {
             Err(error) => {
                 let location = error.location();
                 // `.value` is the part of [`At`] that holds what the file has.
-                let field = field.trim_end_matches(".?").trim_matches('.').replacen(".value", "", 1);
-                self.refuse_at(location, &field, said(&error));
+                let field = field.trim_end_matches(".?").split('.').filter(|part| !part.is_empty() && *part != "value").collect::<Vec<_>>();
+                self.refuse_at(location, &field.join("."), said(&error));
                 None
             }
         }
@@ -156,6 +211,14 @@ impl Checks {
             self.refuse(at, field, format!("has {} bytes; at most {most} are allowed", at.value.len()));
         }
         at.value.clone()
+    }
+
+    /// The number, refused outside of the bounds or if it is none.
+    fn share(&mut self, at: &At<f64>, field: &str, least: f64, most: f64) -> f64 {
+        if !(least..=most).contains(&at.value) {
+            self.refuse(at, field, format!("must be from {least} to {most}; it is {}", at.value));
+        }
+        at.value
     }
 
     /// A name that may stand in a URL, a key and a log line.

@@ -1,5 +1,6 @@
 //! The definitions that a function runs with (ADR 0009): a value, handed to whoever needs it.
 
+use super::bundle_file::BundleFile;
 use super::definition::{Agent, Bundle};
 use super::price::cost_in;
 use super::step::Usage;
@@ -9,9 +10,9 @@ impl Bundle {
     #[must_use]
     pub fn embedded() -> Self {
         #[expect(clippy::expect_used, reason = "build.rs has read the same text with the same types; another one does not compile")]
-        let bundle: Self =
+        let file: BundleFile =
             serde_json::from_str(include_str!(concat!(env!("OUT_DIR"), "/bundle.json"))).expect("the bundle is what build.rs wrote");
-        Self { version: env!("REPRISE_BUNDLE_VERSION").to_owned(), ..bundle }
+        Self { version: file.sha256, ..file.bundle }
     }
 
     /// The agent with that name.

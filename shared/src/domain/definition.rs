@@ -71,6 +71,9 @@ pub struct Agent {
     /// Questions with good answers, which the model is shown first.
     #[serde(default)]
     pub examples: Vec<Example>,
+    /// How the first of the examples were chosen, if `reprise agents optimize` did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimized: Option<Optimized>,
     /// What one run may use.
     pub caps: Caps,
 }
@@ -273,6 +276,29 @@ pub struct Example {
     pub input: String,
     /// What is answered.
     pub output: String,
+}
+
+/// Examples that were chosen by how well the agent did with them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Optimized {
+    /// How many were chosen.
+    pub examples: u32,
+    /// What a good answer was.
+    pub metric: String,
+    /// The mean score on rows that were not chosen from, with the agent's own examples alone.
+    pub before: f64,
+    /// The same with the chosen ones.
+    pub after: f64,
+    /// Who answered, as the command was told.
+    pub model: String,
+    /// Chooses the same again.
+    pub seed: u64,
+    /// The SHA-256 of the data.
+    pub data_sha256: String,
+    /// Rows that were chosen from.
+    pub training_rows: u32,
+    /// Rows that the scores are of.
+    pub scored_rows: u32,
 }
 
 /// What one run may use. A run that reaches a cap ends with the cap's name.

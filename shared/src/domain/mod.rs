@@ -4,8 +4,10 @@
 
 pub mod agent;
 #[cfg(test)]
-mod agent_files;
+pub(crate) mod agent_files;
 pub mod bundle;
+pub mod bundle_file;
+pub mod canonical;
 pub mod clock;
 pub mod conversation;
 pub mod definition;

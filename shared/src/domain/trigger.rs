@@ -1,8 +1,8 @@
 //! Which agents an event starts, and what each is asked. Triggers are defined with their agents in `infra/agents`.
 
-use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
+use super::canonical::{sha256, sorted};
 pub use super::definition::{Dedupe, Rate, Trigger};
 use super::template::Template;
 
@@ -31,8 +31,7 @@ impl Trigger {
         if json.len() <= LONGEST_KEY {
             return Some(json);
         }
-        let hash: String = Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(format!("sha256:{hash}"))
+        Some(format!("sha256:{}", sha256(json)))
     }
 
     /// What the agent is asked: never empty, and at most [`LONGEST_PROMPT`](super::template::LONGEST_PROMPT) bytes as JSON.
@@ -41,19 +40,6 @@ impl Trigger {
         let prompt = self.prompt.as_ref().map(|template| template.fill(kind, source, payload));
         // A template of places only may find nothing in this payload.
         prompt.filter(|prompt| !prompt.trim().is_empty()).unwrap_or_else(|| Template::what_arrived().fill(kind, source, payload))
-    }
-}
-
-/// With the names of objects in order: the same value has the same text, in whatever order it was written.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().collect();
-            fields.sort_by_key(|(name, _)| *name);
-            Value::Object(fields.into_iter().map(|(name, value)| (name.clone(), sorted(value))).collect::<Map<_, _>>())
-        }
-        leaf => leaf.clone(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::super::definition::{Agent, Caps, Sampling, Strategy, ToolUse};
 use super::super::event::AGENT_REQUEST;
 use super::*;
 
-const AGENT: &str = "name: assistant
+pub(super) const AGENT: &str = "name: assistant
 version: 2
 description: Helps.
 instructions: Be brief.
@@ -22,23 +22,23 @@ const TRIGGER: &str = "triggers:
     type: ticket.opened
 ";
 
-fn file(name: &str, text: impl Into<String>) -> SourceFile {
+pub(super) fn file(name: &str, text: impl Into<String>) -> SourceFile {
     SourceFile { name: name.into(), text: text.into() }
 }
 
-fn compiled(text: impl Into<String>) -> Result<Bundle, Vec<Refusal>> {
+pub(super) fn compiled(text: impl Into<String>) -> Result<Bundle, Vec<Refusal>> {
     compile(&[file("assistant.yaml", text)])
 }
 
 /// The one refusal, as a person reads it.
-fn refused(files: &[SourceFile]) -> String {
+pub(super) fn refused(files: &[SourceFile]) -> String {
     let refusals = compile(files).unwrap_err();
     assert_eq!(refusals.len(), 1, "{refusals:?}");
     refusals[0].to_string()
 }
 
 /// Each text is refused with this place, and says this.
-fn check<'t>(name: &str, table: impl IntoIterator<Item = (String, &'t str, &'t str)>) {
+pub(super) fn check<'t>(name: &str, table: impl IntoIterator<Item = (String, &'t str, &'t str)>) {
     for (text, place, says) in table {
         let mut files = vec![file(name, text.clone())];
         if name == PRICES {
@@ -51,7 +51,7 @@ fn check<'t>(name: &str, table: impl IntoIterator<Item = (String, &'t str, &'t s
 }
 
 #[test]
-fn an_agent_has_defaults_for_its_caps_only() {
+fn an_agent_has_defaults_for_what_it_does_not_say() {
     let bundle = compiled(AGENT).unwrap();
     let agent = Agent {
         name: "assistant".into(),
@@ -66,6 +66,7 @@ fn an_agent_has_defaults_for_its_caps_only() {
         strategy: Strategy::React,
         output: None,
         examples: Vec::new(),
+        optimized: None,
         caps: Caps { steps: 20, tokens: None, wall_seconds: 86_400, cost_micros: None, identical_tool_calls: 3 },
     };
     assert_eq!((bundle.agents, bundle.triggers.len(), bundle.prices.len()), (vec![agent], 0, 0));
