@@ -128,8 +128,10 @@ impl Engine {
             })
             .collect();
         let mut done = None;
-        // Each round ends one of them.
-        while let Some((planned, started_at, result)) = self.under_lease(run, hold, longest + GRACE, calls.next()).await?.flatten() {
+        // Each round ends one of them. The last step of a run may be among them: then there is no lease any more.
+        while !calls.is_empty()
+            && let Some((planned, started_at, result)) = self.under_lease(run, hold, longest + GRACE, calls.next()).await?.flatten()
+        {
             let (output, is_error) = match result {
                 Some(ToolResult { output, .. }) if output.len() > LARGEST_STEP / 2 => {
                     (format!("error: the result has {} bytes; at most {} can be kept", output.len(), LARGEST_STEP / 2), true)

@@ -44,7 +44,7 @@ pub(crate) fn seeded_id() -> Option<u128> {
     IDS.with_borrow_mut(|ids| ids.as_mut().map(|rng| rng.u128(..)))
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,6 +1,8 @@
 //! The engine over in-memory ports: what it does when all goes well, and when each thing goes wrong.
 
 mod limits_and_waits;
+mod strategies;
+mod tool_calls;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,17 +25,33 @@ struct World {
 }
 
 async fn world(script: impl IntoIterator<Item = Scripted>) -> World {
+    world_asked(serde_json::json!({"prompt": "why?"}), script).await
+}
+
+/// A world whose run is asked this.
+async fn world_asked(input: serde_json::Value, script: impl IntoIterator<Item = Scripted>) -> World {
     let (store, queue) = (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
     let model = Arc::new(ScriptedModel::new(script));
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
     let engine = engine(store.clone(), queue.clone(), model.clone(), clock.clone());
-    let event = an_event(clock.now());
+    let event = crate::domain::event::Event { payload: input, ..an_event(clock.now()) };
     let run = Run { event: event.id, ..a_run(&"acme".parse().unwrap(), clock.now()) };
     accept(&store, &event, &run).await;
     World { store, queue, model, clock, engine, hold: CountingHold::default(), run }
 }
 
 impl World {
+    /// The agent of the run is another one from now on.
+    fn change_agent(&mut self, change: impl FnOnce(&mut Agent)) {
+        let mut bundle = (*self.engine.bundle).clone();
+        change(bundle.agents.iter_mut().find(|agent| agent.name == self.run.agent).unwrap());
+        self.engine.bundle = Arc::new(bundle);
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        self.store.journal_of(self.run.id)
+    }
+
     async fn take_up(&self, attempt: u32) -> Advance {
         self.take_up_for(attempt, Duration::from_secs(300)).await
     }

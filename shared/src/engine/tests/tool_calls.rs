@@ -1,0 +1,204 @@
+//! Tool calls: at the same time, with leave, for the caller, before the model is asked.
+
+use serde_json::json;
+
+use super::*;
+use crate::domain::definition::ToolUse;
+use crate::fakes::locked;
+
+/// A tool that takes as many seconds as it is told, and notes when each call begins.
+struct Takes {
+    name: &'static str,
+    idempotent: bool,
+    clock: Arc<dyn Clock>,
+    began: Arc<Mutex<Vec<(String, jiff::Timestamp)>>>,
+}
+
+#[async_trait::async_trait]
+impl Tool for Takes {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: self.name.into(), description: String::new(), parameters: json!({}) }
+    }
+
+    fn traits(&self) -> ToolTraits {
+        ToolTraits { idempotent: self.idempotent, ..ToolTraits::harmless(Duration::from_secs(10)) }
+    }
+
+    async fn call(&self, arguments: &serde_json::Value, context: &ToolContext<'_>) -> Result<String, String> {
+        locked(&self.began).push((context.key.rsplit(':').next().unwrap().to_owned(), self.clock.now()));
+        self.clock.sleep(Duration::from_secs(arguments["seconds"].as_u64().unwrap_or(0))).await;
+        Ok(format!("took {}", arguments["seconds"]))
+    }
+}
+
+/// The test's own time, which passes only while everybody waits.
+struct PausedClock(jiff::Timestamp, tokio::time::Instant);
+
+#[async_trait::async_trait]
+impl Clock for PausedClock {
+    fn now(&self) -> jiff::Timestamp {
+        after(self.0, self.1.elapsed())
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// A model that asks for calls of `takes` with these seconds, then answers.
+struct Asks(Mutex<Vec<Vec<u64>>>);
+
+#[async_trait::async_trait]
+impl Model for Asks {
+    async fn ask(&self, request: &ports::ModelRequest<'_>) -> Result<ports::ModelReply, CallError> {
+        let mut reply = ScriptedModel::new([]).ask(request).await?;
+        if let Some(calls) = locked(&self.0).pop() {
+            let call = |(n, seconds): (usize, &u64)| crate::domain::message::ToolCall {
+                id: format!("c{n}"),
+                name: "takes".into(),
+                arguments: json!({"seconds": seconds}),
+            };
+            reply.message.tool_calls = calls.iter().enumerate().map(call).collect();
+            reply.finish_reason = crate::domain::step::FinishReason::ToolCalls;
+        }
+        Ok(reply)
+    }
+}
+
+async fn with_tool(idempotent: bool, calls: Vec<Vec<u64>>, parallel: u32) -> (World, Arc<Mutex<Vec<(String, jiff::Timestamp)>>>) {
+    let mut w = world([]).await;
+    let began = Arc::new(Mutex::new(Vec::new()));
+    let clock: Arc<dyn Clock> = Arc::new(PausedClock(w.clock.now(), tokio::time::Instant::now()));
+    w.engine.clock = clock.clone();
+    let tool = Takes { name: "takes", idempotent, clock, began: began.clone() };
+    w.engine.tools = Toolbox::of(vec![Arc::new(tool)]);
+    w.engine.model = Arc::new(Asks(Mutex::new(calls)));
+    w.change_agent(|agent| {
+        agent.tools = vec![ToolUse::of("takes")];
+        agent.parallel_tool_calls = parallel;
+    });
+    (w, began)
+}
+
+fn results(w: &World) -> Vec<String> {
+    let result = |step: &Step| match &step.body {
+        StepBody::Tool(tool) => Some(tool.output.clone()),
+        StepBody::Model(_) | StepBody::Approval(_) => None,
+    };
+    w.steps().iter().filter_map(result).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_one_answer_are_made_at_the_same_time_and_journaled_as_they_end() {
+    let (w, began) = with_tool(true, vec![vec![9, 1, 5]], 4).await;
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!(results(&w), ["took 1", "took 5", "took 9"]);
+    let mut keys: Vec<_> = locked(&began).iter().map(|(key, _)| key.clone()).collect();
+    keys.sort();
+    assert_eq!(keys, ["2", "3", "4"], "each has the number of its place, whichever ends first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_calls_at_the_same_time_than_the_agent_may() {
+    let (w, _) = with_tool(true, vec![vec![9, 1, 5]], 2).await;
+    w.take_up(1).await;
+    assert_eq!(results(&w), ["took 1", "took 9", "took 5"]);
+    let (w, _) = with_tool(true, vec![vec![9, 1, 5]], 1).await;
+    w.take_up(1).await;
+    assert_eq!(results(&w), ["took 9", "took 1", "took 5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_must_not_be_repeated_are_made_one_after_the_other() {
+    let (w, _) = with_tool(false, vec![vec![9, 1, 5]], 4).await;
+    w.take_up(1).await;
+    assert_eq!(results(&w), ["took 9", "took 1", "took 5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tool_may_be_called_as_often_as_its_agent_may_and_the_model_is_told() {
+    let (mut w, began) = with_tool(true, vec![vec![3], vec![1, 2]], 4).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { max_calls: Some(2), ..ToolUse::of("takes") }]);
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!(locked(&began).len(), 2);
+    assert!(results(&w)[2].starts_with("error: the tool `takes` may be called 2 times"), "{:?}", results(&w));
+}
+
+async fn answer(w: &World, approved: bool, why: &str) {
+    let run = w.stored();
+    let Some(Waiting::Approval { question_id, question, .. }) = &run.waiting else { panic!("{:?}", run.waiting) };
+    assert_eq!(question, r#"May the agent call `takes` with {"seconds":7}?"#);
+    let new = crate::operate::NewAnswer { question_id: question_id.clone(), text: why.into(), approved: Some(approved) };
+    let cause = Cause { at: w.clock.now(), by: "ana", reason: "answered", patience: Duration::ZERO };
+    for _ in 0..2 {
+        crate::operate::answer(w.store.as_ref(), w.queue.as_ref(), cause, &run.tenant, run.id, &new).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_needs_leave_is_made_once_somebody_allows_it() {
+    let (mut w, began) = with_tool(false, vec![vec![7]], 4).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { approval: true, ..ToolUse::of("takes") }]);
+    assert_eq!(w.take_up(1).await, Advance::Waiting);
+    assert!(locked(&began).is_empty());
+    let run = w.stored();
+    let text = crate::operate::NewAnswer { question_id: "q2".into(), text: "yes".into(), approved: None };
+    let cause = Cause { at: w.clock.now(), by: "ana", reason: "answered", patience: Duration::ZERO };
+    let refused = crate::operate::answer(w.store.as_ref(), w.queue.as_ref(), cause, &run.tenant, run.id, &text).await;
+    assert!(matches!(refused, Err(crate::operate::CommandError::OtherAnswer)), "a text is no leave");
+    answer(&w, true, "").await;
+    assert!(matches!(w.deliver("next", 1, w.window()).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!(results(&w), ["took 7"]);
+    assert!(matches!(&w.steps()[1].body, StepBody::Approval(leave) if leave.by == "ana"), "who allowed it is on record");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_allowed_is_not_made_and_the_model_is_told_why() {
+    let (mut w, began) = with_tool(false, vec![vec![7]], 4).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { approval: true, ..ToolUse::of("takes") }]);
+    assert_eq!(w.take_up(1).await, Advance::Waiting);
+    answer(&w, false, "too long").await;
+    assert!(matches!(w.deliver("next", 1, w.window()).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert!(locked(&began).is_empty());
+    assert_eq!(results(&w), ["error: a person did not allow this call: too long"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_allowed_call_that_may_have_happened_is_in_doubt_and_one_that_waits_for_leave_is_not() {
+    let (mut w, _) = with_tool(false, vec![vec![7]], 4).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { approval: true, ..ToolUse::of("takes") }]);
+    assert_eq!(w.take_up(1).await, Advance::Waiting);
+    answer(&w, true, "").await;
+    w.claimed("gone").await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(w.deliver("m", 2, w.window()).await, Advance::Dead);
+    assert_eq!(w.stored().error().unwrap().code, "uncertain_tool_call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_the_callers_own_tool_ends_the_run_and_is_the_callers_to_make() {
+    let overrides = json!({"client_tools": [{"name": "weather", "parameters": {"type": "object"}}]});
+    let w = world_asked(json!({"prompt": "why?", "overrides": overrides}), [Scripted::Calls(vec!["weather"])]).await;
+    assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, response: Some(String::new()) });
+    assert!(matches!(&w.steps()[0].body, StepBody::Model(step) if step.message.tool_calls[0].name == "weather"));
+    assert_eq!(w.stored().steps, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_calls_for_both_the_agents_own_are_made_before_the_run_ends() {
+    let overrides = json!({"client_tools": [{"name": "weather", "parameters": {"type": "object"}}], "tools": ["clock"]});
+    let w = world_asked(json!({"prompt": "why?", "overrides": overrides}), [Scripted::Calls(vec!["weather", "clock"])]).await;
+    assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, response: Some(String::new()) });
+    assert_eq!((w.stored().steps, results(&w).len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_the_request_asks_for_are_made_before_the_model_is_asked() {
+    let overrides = json!({"preset_calls": [{"name": "clock", "args": {"timezone": "UTC"}}, {"name": "rm_rf"}]});
+    let w = world_asked(json!({"prompt": "why?", "overrides": overrides}), [Scripted::Says("noon".into())]).await;
+    assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, response: Some("noon".into()) });
+    let results = results(&w);
+    assert!(results.iter().any(|result| result.contains("2026-01-02")), "{results:?}");
+    assert!(results.iter().any(|result| result.starts_with("error: no tool is named `rm_rf`")), "{results:?}");
+    assert_eq!(w.model.calls(), 1, "it is shown both results");
+}
