@@ -1,7 +1,11 @@
 //! Configuration: read once at init, by topic. What is missing or wrong stops the function and names the variable;
 //! absence never turns into a default that hides it. The only module that reads the environment.
 
+mod models;
+
 use std::time::Duration;
+
+pub use models::{ModelsConfig, ProviderConfig, Timeouts};
 
 /// The variables of the functions, for the contract test that compares them with `template.yaml`.
 pub mod variables {
@@ -15,12 +19,14 @@ pub mod variables {
     pub const DLQ_ARN: &str = "DLQ_ARN";
     /// `iam` or `none`.
     pub const API_AUTH: &str = "API_AUTH";
-    /// `<provider>::<model>`.
+    /// `<provider>::<model>`, or several, parted by commas: the next where the one before it fails.
     pub const MODEL: &str = "MODEL";
-    /// Where the provider is, if not at its usual address; may be empty.
+    /// Where the first model's provider is, if not at its usual address; may be empty.
     pub const MODEL_BASE_URL: &str = "MODEL_BASE_URL";
-    /// The provider's key; may be empty.
-    pub const MODEL_API_KEY: &str = "MODEL_API_KEY";
+    /// The secret that holds the key of the first model's provider; may be empty.
+    pub const MODEL_API_KEY_SECRET: &str = "MODEL_API_KEY_SECRET";
+    /// More providers, as a JSON array; `[]` for none.
+    pub const PROVIDERS: &str = "PROVIDERS";
     /// How long one model call may take.
     pub const MODEL_TIMEOUT_SECONDS: &str = "MODEL_TIMEOUT_SECONDS";
     /// How long a lease holds.
@@ -33,7 +39,7 @@ pub mod variables {
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
     /// What `health` reads.
-    pub const HEALTH: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, MODEL, MODEL_BASE_URL, LOG_LEVEL];
+    pub const HEALTH: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, MODEL, MODEL_BASE_URL, PROVIDERS, LOG_LEVEL];
     /// What `agent-api` reads.
     pub const AGENT_API: &[&str] = &[
         TABLE_NAME,
@@ -41,7 +47,8 @@ pub mod variables {
         API_AUTH,
         MODEL,
         MODEL_BASE_URL,
-        MODEL_API_KEY,
+        MODEL_API_KEY_SECRET,
+        PROVIDERS,
         MODEL_TIMEOUT_SECONDS,
         LEASE_SECONDS,
         MAX_ATTEMPTS,
@@ -49,8 +56,18 @@ pub mod variables {
         LOG_LEVEL,
     ];
     /// What `queue-consumer` reads.
-    pub const QUEUE_CONSUMER: &[&str] =
-        &[TABLE_NAME, TASK_QUEUE_URL, MODEL, MODEL_BASE_URL, MODEL_API_KEY, MODEL_TIMEOUT_SECONDS, LEASE_SECONDS, MAX_ATTEMPTS, LOG_LEVEL];
+    pub const QUEUE_CONSUMER: &[&str] = &[
+        TABLE_NAME,
+        TASK_QUEUE_URL,
+        MODEL,
+        MODEL_BASE_URL,
+        MODEL_API_KEY_SECRET,
+        PROVIDERS,
+        MODEL_TIMEOUT_SECONDS,
+        LEASE_SECONDS,
+        MAX_ATTEMPTS,
+        LOG_LEVEL,
+    ];
     /// What `dlq-redrive` reads.
     pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
     /// What `sweeper` reads.
@@ -126,24 +143,17 @@ impl Environment {
     }
 }
 
-/// Which model, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelConfig {
-    /// The provider's protocol, e.g. `openai`.
-    pub provider: String,
-    /// The model as the provider names it.
-    pub model: String,
-    /// Where the provider is, if not at its usual address.
-    pub base_url: Option<String>,
-    /// The key.
-    pub api_key: Option<Secret>,
-}
-
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
+    /// This text.
+    #[must_use]
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text itself, for the one place that sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -154,34 +164,6 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
-    }
-}
-
-impl ModelConfig {
-    /// Reads `MODEL` and `MODEL_BASE_URL`, without the key: what a probe needs.
-    ///
-    /// # Errors
-    /// Names the variable that is missing or wrong.
-    pub fn without_key(env: &Environment) -> Result<Self, ConfigError> {
-        let text = env.required(variables::MODEL)?;
-        let (provider, model) = text.split_once("::").filter(|(p, m)| !p.is_empty() && !m.is_empty()).ok_or_else(|| ConfigError {
-            name: variables::MODEL,
-            problem: "must be `<provider>::<model>`, e.g. openai::gpt-4o-mini".into(),
-        })?;
-        let base_url = env.optional(variables::MODEL_BASE_URL)?;
-        if base_url.as_deref().is_some_and(|url| !(url.starts_with("http://") || url.starts_with("https://"))) {
-            return Err(ConfigError { name: variables::MODEL_BASE_URL, problem: "must be an http:// or https:// address".into() });
-        }
-        Ok(Self { provider: provider.to_owned(), model: model.to_owned(), base_url, api_key: None })
-    }
-
-    /// Reads all of it.
-    ///
-    /// # Errors
-    /// Names the variable that is missing or wrong.
-    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
-        let api_key = env.optional(variables::MODEL_API_KEY)?.map(Secret);
-        Ok(Self { api_key, ..Self::without_key(env)? })
     }
 }
 
@@ -248,20 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_needs_its_provider() {
-        for bad in ["gpt-4o", "::x", "openai::"] {
-            let env = match bad {
-                "gpt-4o" => Environment::of(|_| Some("gpt-4o".into())),
-                "::x" => Environment::of(|_| Some("::x".into())),
-                _ => Environment::of(|_| Some("openai::".into())),
-            };
-            assert_eq!(ModelConfig::read(&env).unwrap_err().name, "MODEL");
-        }
-    }
-
-    #[test]
     fn a_secret_is_never_printed() {
-        let config = ModelConfig { provider: "openai".into(), model: "m".into(), base_url: None, api_key: Some(Secret("sk-123".into())) };
-        assert!(!format!("{config:?}").contains("sk-123"));
+        assert!(!format!("{:?}", Secret::new("sk-123".into())).contains("sk-123"));
     }
 }

@@ -19,7 +19,7 @@ pub mod sweep;
 pub mod telemetry;
 pub mod tools;
 
-#[cfg(any(feature = "dynamodb", feature = "sqs"))]
+#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "secrets"))]
 pub mod aws;
 #[cfg(feature = "http")]
 pub mod http;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lambda_http::http::{StatusCode, header};
 use serde::Serialize;
-use shared::config::{ApiAuth, ConfigError, Environment, ModelConfig, read_limits, variables};
+use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, read_limits, variables};
 use shared::domain::clock::Clock;
 use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
@@ -37,7 +37,7 @@ pub struct Settings {
     /// Who may call.
     pub auth: ApiAuth,
     /// Who answers.
-    pub model: ModelConfig,
+    pub models: ModelsConfig,
     /// The engine's numbers.
     pub limits: Limits,
     /// How long a caller waits.
@@ -54,7 +54,7 @@ impl Settings {
             table_name: env.required(variables::TABLE_NAME)?,
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
             auth: ApiAuth::read(env)?,
-            model: ModelConfig::read(env)?,
+            models: ModelsConfig::read(env)?,
             limits: read_limits(env)?,
             // API Gateway gives up after 29 s; the last write and the answer need a few of them.
             patience: env.seconds(variables::INLINE_SECONDS, 1..=26)?,

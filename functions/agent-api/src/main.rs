@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use agent_api::{AgentApi, Settings};
-use shared::aws::{Table, TaskQueue, sdk_config};
+use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::domain::definition::Bundle;
 use shared::engine::Engine;
 use shared::intake::Intake;
-use shared::model::ProviderModel;
+use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
 use shared::tools::Toolbox;
 
@@ -20,10 +20,11 @@ async fn main() -> Result<(), lambda_http::Error> {
     let config = sdk_config("agent-api").await;
     let table = Arc::new(Table::new(&config, settings.table_name));
     let clock = Arc::new(SystemClock);
+    let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
     let engine = Engine {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
-        model: Arc::new(ProviderModel::new(&settings.model)?),
+        model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
         bundle: Arc::new(Bundle::embedded()),
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),

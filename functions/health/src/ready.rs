@@ -7,7 +7,7 @@ use futures_util::future::{Either, join3, select};
 use jiff::Timestamp;
 use serde::Serialize;
 use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
-use shared::config::{ConfigError, Environment, ModelConfig, variables};
+use shared::config::{ConfigError, Environment, ModelsConfig, variables};
 use shared::domain::clock::{Clock, between, rfc3339_millis};
 use shared::operate::DeadLetterQueue;
 use tokio::net::TcpStream;
@@ -150,7 +150,7 @@ impl RealChecks {
 #[async_trait]
 impl Checks for RealChecks {
     fn environment(&self) -> Check {
-        ModelConfig::without_key(&self.env).map_err(|error| error.to_string())?;
+        ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
         for name in variables::HEALTH {
             self.env.optional(name).map_err(|error| error.to_string())?;
         }
@@ -161,9 +161,9 @@ impl Checks for RealChecks {
     }
 
     async fn llm(&self) -> Check {
-        let model = ModelConfig::without_key(&self.env).map_err(|error| error.to_string())?;
+        let model = ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
         // Without an address of its own the provider is a public service: that it is configured is what can be known for free.
-        let Some(address) = model.base_url.as_deref().and_then(host_and_port) else { return Ok(()) };
+        let Some(address) = model.first_base_url().as_deref().and_then(host_and_port) else { return Ok(()) };
         TcpStream::connect(&address).await.map(|_| ()).map_err(|_| format!("{address} takes no connections"))
     }
 

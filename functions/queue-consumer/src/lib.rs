@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, join_all, select};
 use jiff::Timestamp;
 use shared::aws::TaskQueue;
-use shared::config::{ConfigError, Environment, ModelConfig, read_limits, variables};
+use shared::config::{ConfigError, Environment, ModelsConfig, read_limits, variables};
 use shared::domain::clock::after;
 use shared::domain::failure::FailureCode;
 use shared::domain::task::{Canary, Message, Task};
@@ -36,7 +36,7 @@ pub struct Settings {
     /// Where continuations go.
     pub task_queue_url: String,
     /// Who answers.
-    pub model: ModelConfig,
+    pub models: ModelsConfig,
     /// The engine's numbers.
     pub limits: Limits,
 }
@@ -50,7 +50,7 @@ impl Settings {
         Ok(Self {
             table_name: env.required(variables::TABLE_NAME)?,
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
-            model: ModelConfig::read(env)?,
+            models: ModelsConfig::read(env)?,
             limits: read_limits(env)?,
         })
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue_consumer::{Consumer, Settings};
-use shared::aws::{Table, TaskQueue, sdk_config};
+use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::domain::definition::Bundle;
 use shared::engine::Engine;
-use shared::model::ProviderModel;
+use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
 use shared::tools::Toolbox;
 
@@ -20,11 +20,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let config = sdk_config("queue-consumer").await;
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let clock = Arc::new(SystemClock);
+    let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
     let table = Arc::new(Table::new(&config, settings.table_name));
     let engine = Engine {
         journal: table.clone(),
         queue: queue.clone(),
-        model: Arc::new(ProviderModel::new(&settings.model)?),
+        model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
         bundle: Arc::new(Bundle::embedded()),
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),

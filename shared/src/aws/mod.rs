@@ -18,6 +18,8 @@ mod query;
 mod queue;
 #[cfg(feature = "dynamodb")]
 mod records;
+#[cfg(feature = "secrets")]
+mod secrets;
 #[cfg(feature = "dynamodb")]
 mod sweep;
 #[cfg(test)]
@@ -41,6 +43,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 pub use items::Table;
 #[cfg(feature = "sqs")]
 pub use queue::{DeadLetters, TaskQueue};
+#[cfg(feature = "secrets")]
+pub use secrets::AwsSecrets;
 
 use crate::engine::ports::JournalError;
 

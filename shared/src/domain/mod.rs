@@ -4,6 +4,8 @@
 
 pub mod agent;
 #[cfg(test)]
+mod agent_files;
+pub mod breaker;
 pub(crate) mod agent_files;
 pub mod bundle;
 pub mod bundle_file;

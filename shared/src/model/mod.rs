@@ -1,77 +1,106 @@
-//! The model behind a real protocol, through the crate `genai` (ADR 0001). One try per call: the engine retries and cuts.
+//! The models behind real protocols, through the crate `genai` (ADR 0001). One try per call: the engine walks the chain, tries
+//! again and cuts. [`provider`] makes a call, `options` and `convert` say it in the protocol's words, `aside` reads what the crate
+//! does not tell, `errors` and `hints` say what a failure means.
 
+mod aside;
 mod convert;
 mod errors;
+mod hints;
+mod key;
+mod options;
+mod provider;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use genai::adapter::AdapterKind;
-use genai::chat::ChatOptions;
-use genai::resolver::{AuthData, Endpoint, ServiceTargetResolver};
-use genai::{Client, ModelIden, ServiceTarget};
 
-use crate::config::{ConfigError, ModelConfig, variables};
+use crate::config::{ConfigError, ModelsConfig, ProviderConfig, variables};
+use crate::domain::clock::Clock;
+use crate::domain::definition::ModelRef;
 use crate::engine::CallError;
 use crate::engine::ports::{Model, ModelReply, ModelRequest};
+pub use key::{SecretError, SecretStore};
+use provider::Provider;
 
-/// How long a connection may take: a provider that is there answers in a fraction of it.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// One model of one provider.
-pub struct ProviderModel {
-    client: Client,
-    kind: AdapterKind,
-    name: String,
+/// All models of all providers of a deployment.
+pub struct Providers {
+    first: ModelRef,
+    configured: BTreeMap<String, Arc<Provider>>,
+    /// Providers that are nothing but their protocol's name, built when they are first asked.
+    by_protocol: Mutex<BTreeMap<String, Arc<Provider>>>,
+    clock: Arc<dyn Clock>,
 }
 
-impl ProviderModel {
-    /// Connects nothing yet: checks the configuration and builds the client.
+impl Providers {
+    /// Reads the keys, and builds the clients of the providers that the configuration names. Connects to none of them.
     ///
     /// # Errors
-    /// When `MODEL` names a provider that does not exist.
-    pub fn new(config: &ModelConfig) -> Result<Self, ConfigError> {
-        let wrong = |problem: String| ConfigError { name: variables::MODEL, problem };
-        let kind = AdapterKind::from_lower_str(&config.provider)
-            .ok_or_else(|| wrong("names no known provider; e.g. openai::…, anthropic::…, bedrock_sigv4::…, ollama::…".into()))?;
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A model endpoint that redirects is misconfigured, and would be sent the key.
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .build()
-            .map_err(|_| wrong("the HTTP client cannot be built".into()))?;
-        // Joined with a relative path, so that the last part is lost unless it ends in a slash.
-        let base_url: Option<Arc<str>> = config.base_url.as_ref().map(|url| format!("{}/", url.trim_end_matches('/')).into());
-        let key = config.api_key.clone();
-        let resolver = ServiceTargetResolver::from_resolver_fn(move |mut target: ServiceTarget| -> Result<_, genai::resolver::Error> {
-            if let Some(url) = &base_url {
-                target.endpoint = Endpoint::from_owned(url.clone());
+    /// When a protocol does not exist or a secret cannot be read: the variable and the field.
+    pub async fn new(config: &ModelsConfig, secrets: &Arc<dyn SecretStore>, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        let mut configs = config.providers.clone();
+        for model in &config.chain {
+            if !configs.iter().any(|known| known.name == model.provider) {
+                configs.push(ProviderConfig::of_protocol(&model.provider));
             }
-            // Never the process's environment: with SigV4 a key would be taken for a profile's name.
-            target.auth = match (&key, kind) {
-                (_, AdapterKind::BedrockSigv4) | (None, _) => AuthData::None,
-                (Some(key), _) => AuthData::from_single(key.reveal()),
-            };
-            Ok(target)
-        });
-        let client = Client::builder()
-            .with_reqwest(http)
-            .with_adapter_kind(kind)
-            .with_service_target_resolver(resolver)
-            .build()
-            .map_err(|_| wrong("the provider's client cannot be built".into()))?;
-        Ok(Self { client, kind, name: config.model.clone() })
+        }
+        let read = configs.iter().map(|config| async { key::Key::read(config, secrets.clone(), clock.clone()).await });
+        let keys = futures_util::future::join_all(read).await;
+        let mut configured = BTreeMap::new();
+        for (config, key) in configs.into_iter().zip(keys) {
+            let wrong = |problem: String| ConfigError { name: variable_of(&config), problem };
+            let key = key.map_err(|error| wrong(format!("the secret of the provider `{}` {error}", config.name)))?;
+            let provider = Provider::new(&config, key, clock.clone()).map_err(wrong)?;
+            configured.insert(config.name, Arc::new(provider));
+        }
+        let none = || ConfigError { name: variables::MODEL, problem: "names no model".into() };
+        let first = config.chain.first().cloned().ok_or_else(none)?;
+        Ok(Self { first, configured, by_protocol: Mutex::default(), clock })
+    }
+
+    /// Whether there is a provider with that name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.configured.contains_key(name) || AdapterKind::from_lower_str(name).is_some()
+    }
+
+    fn provider(&self, name: &str) -> Result<Arc<Provider>, CallError> {
+        if let Some(provider) = self.configured.get(name) {
+            return Ok(provider.clone());
+        }
+        let mut built = self.by_protocol.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(provider) = built.get(name) {
+            return Ok(provider.clone());
+        }
+        let provider = Provider::new(&ProviderConfig::of_protocol(name), key::Key::none(), self.clock.clone());
+        let provider = Arc::new(provider.map_err(|problem| CallError::rejected(format!("the provider {problem}")))?);
+        built.insert(name.to_owned(), provider.clone());
+        Ok(provider)
+    }
+}
+
+/// Where a provider's configuration is to be mended.
+fn variable_of(config: &ProviderConfig) -> &'static str {
+    if *config
+        == (ProviderConfig {
+            secret: config.secret.clone(),
+            base_url: config.base_url.clone(),
+            ..ProviderConfig::of_protocol(&config.name)
+        })
+    {
+        variables::MODEL
+    } else {
+        variables::PROVIDERS
     }
 }
 
 #[async_trait]
-impl Model for ProviderModel {
+impl Model for Providers {
     async fn ask(&self, request: &ModelRequest<'_>) -> Result<ModelReply, CallError> {
-        let model = ModelIden::new(self.kind, self.name.clone());
-        let options = ChatOptions::default().with_extra_headers([("idempotency-key", request.key.as_str())]);
-        let response = self.client.exec_chat(model, convert::request(request), Some(&options)).await;
-        convert::reply(response.map_err(|error| errors::classify(&error))?, self.kind.as_lower_str())
+        let target = request.target.as_ref().unwrap_or(&self.first);
+        self.provider(&target.provider)?.ask(&target.model, request).await
     }
 }

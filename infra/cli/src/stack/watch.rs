@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_watched_functions_get_the_deployed_variables_and_the_emulators_address() {
-        let variables = Map::from_iter([("TABLE_NAME".to_owned(), Value::from("t")), ("MODEL_API_KEY".to_owned(), Value::from(""))]);
+        let variables = Map::from_iter([("TABLE_NAME".to_owned(), Value::from("t")), ("MODEL_API_KEY_SECRET".to_owned(), Value::from(""))]);
         let text = env_file(&variables, &Settings { port: 1, emulator_port: 2, model_port: 3 });
         let mut lines: Vec<_> = text.lines().collect();
         lines.sort_unstable();
@@ -202,7 +202,7 @@ mod tests {
                 "AWS_ENDPOINT_URL=http://127.0.0.1:2",
                 "AWS_REGION=us-east-1",
                 "AWS_SECRET_ACCESS_KEY=test",
-                "MODEL_API_KEY=",
+                "MODEL_API_KEY_SECRET=",
                 "TABLE_NAME=t"
             ]
         );

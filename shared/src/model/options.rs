@@ -1,0 +1,170 @@
+//! How a request's options are said to each protocol, and what is done where one cannot be said. Nothing is left out in silence:
+//! it is refused with its name, so that the engine asks the next model of the chain, or it has the substitute of this table.
+//!
+//! | option | where it cannot be said | there |
+//! |---|---|---|
+//! | `seed` | Anthropic, Bedrock, OpenAI's Responses | left out: nowhere is it more than a wish |
+//! | `stop` | OpenAI's Responses | refused |
+//! | `tool_choice` required or a name | Bedrock | refused |
+//! | `tool_choice` none | Bedrock | no tools are offered; refused if the messages have calls |
+//! | one call at a time | Bedrock and others | refused if there are tools |
+//! | output schema | Bedrock and others | said in the instructions; the engine checks the answer all the same |
+//! | effort, after a tool's result | Anthropic, Bedrock | left out: it would want thoughts back that are not kept |
+
+use genai::adapter::AdapterKind;
+use genai::chat::{ChatOptions, JsonSpec, ReasoningEffort, ToolChoice as Choice};
+use serde_json::json;
+
+use super::aside::Aside;
+use crate::domain::definition::{Effort, OutputSchema};
+use crate::domain::message::Role;
+use crate::domain::overrides::ToolChoice;
+use crate::engine::CallError;
+use crate::engine::ports::ModelRequest;
+
+/// What a protocol can be told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Abilities {
+    seed: bool,
+    stop: bool,
+    tool_choice: bool,
+    one_call: OneCall,
+    schema: bool,
+    /// Whether it wants its thoughts back with a tool's result.
+    wants_thoughts: bool,
+    /// Whether the results of several calls stand in one message.
+    pub(super) joins_results: bool,
+    /// Whether tokens that its cache has read or written are not among the tokens read.
+    pub(super) counts_cache_apart: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OneCall {
+    OpenAi,
+    Anthropic,
+    Unknown,
+}
+
+impl Abilities {
+    pub(super) const fn of(kind: AdapterKind) -> Self {
+        let openai = Self {
+            seed: true,
+            stop: true,
+            tool_choice: true,
+            one_call: OneCall::OpenAi,
+            schema: true,
+            wants_thoughts: false,
+            joins_results: false,
+            counts_cache_apart: false,
+        };
+        match kind {
+            AdapterKind::OpenAI | AdapterKind::OpenRouter | AdapterKind::Groq | AdapterKind::Xai => openai,
+            AdapterKind::OpenAIResp => Self { seed: false, stop: false, ..openai },
+            AdapterKind::Anthropic => {
+                Self { seed: false, one_call: OneCall::Anthropic, wants_thoughts: true, joins_results: true, ..openai }
+            }
+            AdapterKind::BedrockSigv4 | AdapterKind::BedrockApi => Self {
+                seed: false,
+                tool_choice: false,
+                one_call: OneCall::Unknown,
+                schema: false,
+                wants_thoughts: true,
+                joins_results: true,
+                counts_cache_apart: true,
+                ..openai
+            },
+            _ => Self { one_call: OneCall::Unknown, schema: false, ..openai },
+        }
+    }
+}
+
+/// A request in the words of its protocol, beside messages and tools.
+pub(super) struct Said {
+    pub(super) options: ChatOptions,
+    /// Whether tools are offered.
+    pub(super) tools: bool,
+    /// What the model is told besides its instructions.
+    pub(super) instruction: Option<String>,
+}
+
+/// Says it, or refuses.
+pub(super) fn say(kind: AdapterKind, request: &ModelRequest<'_>, aside: Aside) -> Result<Said, CallError> {
+    let can = Abilities::of(kind);
+    let refuse = |what: &str| Err(CallError::rejected(format!("{} cannot be told {what}", kind.as_lower_str())));
+    let has_tools = !request.tools.is_empty();
+    let sampling = &request.sampling;
+    let mut options = ChatOptions::default()
+        .with_capture_content(true)
+        .with_capture_tool_calls(true)
+        .with_capture_usage(true)
+        .with_raw_frame_sink(aside)
+        .with_extra_headers([("idempotency-key", request.key.as_str())]);
+    options.temperature = sampling.temperature;
+    options.top_p = sampling.top_p;
+    options.max_tokens = sampling.max_output_tokens;
+    options.seed = sampling.seed.filter(|_| can.seed);
+    if !sampling.stop.is_empty() && !can.stop {
+        return refuse("texts that end the answer (`stop`)");
+    }
+    options.stop_sequences.clone_from(&sampling.stop);
+
+    let after_tool = request.messages.last().is_some_and(|message| message.role == Role::Tool);
+    options.reasoning_effort = request.effort.filter(|_| !(can.wants_thoughts && after_tool)).map(effort);
+
+    let mut tools = has_tools;
+    match request.tool_choice.as_ref().filter(|_| has_tools) {
+        None => {}
+        Some(choice) if can.tool_choice => options.tool_choice = Some(said_choice(choice)),
+        Some(ToolChoice::Auto) => {}
+        Some(ToolChoice::None) if request.messages.iter().all(|message| message.tool_calls.is_empty()) => tools = false,
+        Some(ToolChoice::None) => return refuse("to call no tool once it has called one (`tool_choice`)"),
+        Some(ToolChoice::Required | ToolChoice::Tool(_)) => return refuse("that it must call a tool (`tool_choice`)"),
+    }
+    if request.parallel_tool_calls == Some(false) && tools {
+        match can.one_call {
+            OneCall::OpenAi => options.extra_body = Some(json!({"parallel_tool_calls": false})),
+            OneCall::Anthropic => options.extra_body = Some(json!({"tool_choice": anthropic_choice(request.tool_choice.as_ref())})),
+            OneCall::Unknown => return refuse("to ask for one tool call at a time (`parallel_tool_calls`)"),
+        }
+    }
+
+    let instruction = request.output.filter(|_| !can.schema).map(in_words);
+    if let Some(output) = request.output.filter(|_| can.schema) {
+        options = options.with_response_format(JsonSpec::new(output.name.as_str(), output.schema.clone()));
+    }
+    Ok(Said { options, tools, instruction })
+}
+
+fn in_words(output: &OutputSchema) -> String {
+    format!("Answer with nothing but one JSON value that satisfies this JSON Schema, without a code fence: {}", output.schema)
+}
+
+const fn effort(effort: Effort) -> ReasoningEffort {
+    match effort {
+        Effort::None => ReasoningEffort::Zero,
+        Effort::Minimal => ReasoningEffort::Minimal,
+        Effort::Low => ReasoningEffort::Low,
+        Effort::Medium => ReasoningEffort::Medium,
+        Effort::High => ReasoningEffort::High,
+        Effort::XHigh => ReasoningEffort::XHigh,
+    }
+}
+
+fn said_choice(choice: &ToolChoice) -> Choice {
+    match choice {
+        ToolChoice::Auto => Choice::Auto,
+        ToolChoice::None => Choice::None,
+        ToolChoice::Required => Choice::Required,
+        ToolChoice::Tool(name) => Choice::tool(name),
+    }
+}
+
+/// Anthropic says it within the choice of tools.
+fn anthropic_choice(choice: Option<&ToolChoice>) -> serde_json::Value {
+    match choice {
+        None | Some(ToolChoice::Auto) => json!({"type": "auto", "disable_parallel_tool_use": true}),
+        Some(ToolChoice::None) => json!({"type": "none"}),
+        Some(ToolChoice::Required) => json!({"type": "any", "disable_parallel_tool_use": true}),
+        Some(ToolChoice::Tool(name)) => json!({"type": "tool", "name": name, "disable_parallel_tool_use": true}),
+    }
+}
