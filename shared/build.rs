@@ -5,21 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
-use domain::agent_files::{FOLDER, seal};
-
-#[expect(dead_code, unreachable_pub, reason = "the library's modules: here they are only read and written, there they are used")]
-#[path = "src/domain"]
-mod domain {
-    pub mod agent_files;
-    pub mod bundle_file;
-    pub mod canonical;
-    pub mod definition;
-    pub mod pattern;
-    pub mod template;
-    pub mod wildcard;
-}
-#[path = "src/agent_folder.rs"]
-mod agent_folder;
+use agent_files::agent_folder;
+use agent_files::domain::agent_files::{FOLDER, seal};
 
 fn main() -> ExitCode {
     match build() {

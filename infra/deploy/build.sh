@@ -34,4 +34,7 @@ for folder in functions/*/; do
     echo "build: $function for $arch"
     cargo lambda build --profile "${PROFILE:-release}" --locked "$flag" --output-format zip --package "$function"
 done
+# The definitions go beside `bootstrap`: a function compares them with their sources before it starts (REQUIRE_COMPILED).
+cargo run --quiet --locked --bin reprise -- agents compile --out target/agents
+python3 infra/deploy/pack_agents.py
 python3 infra/deploy/check_package.py --arch "$arch"

@@ -1,11 +1,14 @@
 """Checks what `make build` left for Lambda, before CloudFormation finds out: target/lambda/<function>/bootstrap.zip.
 
 Per function of template.yaml: the zip is there, holds an executable `bootstrap`, an ELF of one and the same machine,
-wants no newer glibc than the runtime has, and stays within Lambda's limits. The last line of the output is the
+wants no newer glibc than the runtime has, holds compiled definitions that are those of their sources beside them, and stays
+within Lambda's limits. The last line of the output is the
 architecture (arm64 or x86_64), which deploy.sh passes on as the parameter Architecture. Standard library only.
 """
 
 import argparse
+import hashlib
+import json
 import pathlib
 import re
 import struct
@@ -23,6 +26,21 @@ GLIBC_OF_AL2023 = (2, 34)
 def code_uris(template):
     """The CodeUri of every function. Read line by line: CloudFormation's tags are not plain YAML."""
     return re.findall(r"^\s+CodeUri:\s*(\S+)\s*$", template.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def definitions(archive):
+    """What is wrong with the definitions in a zip; the functions look closer when they start (shared/src/definitions.rs)."""
+    names = [name for name in archive.namelist() if name.startswith("agents/")]
+    if "agents/bundle.json" not in names:
+        return ["holds no agents/bundle.json; `make build` adds it"]
+    try:
+        sources = json.loads(archive.read("agents/bundle.json"))["sources"]
+    except (ValueError, KeyError, TypeError):
+        return ["its agents/bundle.json is none"]
+    found = {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names if name != "agents/bundle.json"}
+    if found != {f"agents/{name}": digest for name, digest in sources.items()}:
+        return ["its agents/bundle.json was compiled from other files than those beside it; run `make build` again"]
+    return []
 
 
 def inspect(path):
@@ -46,6 +64,7 @@ def inspect(path):
         if not (entry.external_attr >> 16) & 0o111:
             problems.append("its `bootstrap` is not executable")
         binary = archive.read(entry)
+        problems += definitions(archive)
     if binary[:6] != b"\x7fELF\x02\x01":
         return None, zipped, [*problems, "its `bootstrap` is not a 64-bit little-endian ELF program"]
     machine = struct.unpack_from("<H", binary, 18)[0]

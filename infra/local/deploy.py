@@ -52,7 +52,7 @@ def deploy(options: argparse.Namespace, say: Say) -> None:
     work = options.stack_dir.resolve() / "package"
     work.mkdir(parents=True, exist_ok=True)
     say(f"staging the functions of {options.bin_dir}")
-    template = staging.stage(template, options.bin_dir.resolve(), work)
+    template = staging.stage(template, options.bin_dir.resolve(), work, options.agents)
     say(f"packaging to s3://{place.bucket}")
     packaged = work / "packaged.yaml"
     place.ensure_bucket()
@@ -80,6 +80,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--template", type=Path, default=_ROOT / "template.yaml", help="default: template.yaml of the repository")
     parser.add_argument("--endpoint-url", required=True, help="the emulator")
     parser.add_argument("--bin-dir", type=Path, required=True, help="package <bin-dir>/<function> instead of target/lambda")
+    parser.add_argument("--agents", type=Path, help="folder of compiled definitions (reprise agents compile --out) that goes into each package")
     parser.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE", help="template parameter; repeatable")
     parser.add_argument(
         "--secret-parameter",

@@ -14,7 +14,7 @@ const SCHEMAS: &str = "schema";
 ///
 /// # Errors
 /// Says which file or folder cannot be read.
-pub(crate) fn read(folder: &Path) -> io::Result<Vec<SourceFile>> {
+pub fn read(folder: &Path) -> io::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     walk(folder, "", &mut files)?;
     files.sort_by(|a, b| a.name.cmp(&b.name));

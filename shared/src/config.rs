@@ -35,11 +35,13 @@ pub mod variables {
     pub const MAX_ATTEMPTS: &str = "MAX_ATTEMPTS";
     /// How long a synchronous request is worked on before it is handed to the queue.
     pub const INLINE_SECONDS: &str = "INLINE_SECONDS";
+    /// Whether a function runs with the definitions that were packed with it, or not at all.
+    pub const REQUIRE_COMPILED: &str = "REQUIRE_COMPILED";
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
     /// What `health` reads.
-    pub const HEALTH: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, MODEL, MODEL_BASE_URL, PROVIDERS, LOG_LEVEL];
+    pub const HEALTH: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, MODEL, MODEL_BASE_URL, PROVIDERS, REQUIRE_COMPILED, LOG_LEVEL];
     /// What `agent-api` reads.
     pub const AGENT_API: &[&str] = &[
         TABLE_NAME,
@@ -53,6 +55,7 @@ pub mod variables {
         LEASE_SECONDS,
         MAX_ATTEMPTS,
         INLINE_SECONDS,
+        REQUIRE_COMPILED,
         LOG_LEVEL,
     ];
     /// What `queue-consumer` reads.
@@ -66,6 +69,7 @@ pub mod variables {
         MODEL_TIMEOUT_SECONDS,
         LEASE_SECONDS,
         MAX_ATTEMPTS,
+        REQUIRE_COMPILED,
         LOG_LEVEL,
     ];
     /// What `dlq-redrive` reads.
@@ -121,6 +125,14 @@ impl Environment {
     pub fn optional(&self, name: &'static str) -> Result<Option<String>, ConfigError> {
         let value = (self.0)(name).ok_or(ConfigError { name, problem: "is not set (it may be empty); set it in template.yaml".into() })?;
         Ok(Some(value).filter(|value| !value.is_empty()))
+    }
+
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// When it is missing or neither.
+    pub fn flag(&self, name: &'static str) -> Result<bool, ConfigError> {
+        self.required(name)?.parse().map_err(|_| ConfigError { name, problem: "must be `true` or `false`".into() })
     }
 
     /// A whole number in a range.

@@ -5,8 +5,10 @@
 //! [`config`] and [`telemetry`].
 
 #[cfg(test)]
+#[expect(unreachable_pub, reason = "a part of the crate agent-files, compiled here for its tests")]
 mod agent_folder;
 pub mod config;
+pub mod definitions;
 pub mod domain;
 pub mod engine;
 #[cfg(any(test, feature = "fakes"))]

@@ -105,6 +105,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("LEASE_SECONDS", "16"),
         ("MAX_ATTEMPTS", "2"),
         ("INLINE_SECONDS", "3"),
+        ("REQUIRE_COMPILED", "false"),
         ("LOG_LEVEL", "info"),
     ];
     let Some((_, read)) = FUNCTIONS.iter().find(|(function, _)| *function == name) else { panic!("no function is named {name}") };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_api::{AgentApi, Settings};
 use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
-use shared::domain::definition::Bundle;
+use shared::definitions;
 use shared::engine::Engine;
 use shared::intake::Intake;
 use shared::model::{Providers, SecretStore};
@@ -25,7 +25,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
-        bundle: Arc::new(Bundle::embedded()),
+        bundle: definitions::load(&env)?,
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),
         limits: settings.limits,

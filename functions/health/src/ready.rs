@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
 use shared::config::{ConfigError, Environment, ModelsConfig, variables};
+use shared::definitions;
 use shared::domain::clock::{Clock, between, rfc3339_millis};
 use shared::operate::DeadLetterQueue;
 use tokio::net::TcpStream;
@@ -151,6 +152,7 @@ impl RealChecks {
 impl Checks for RealChecks {
     fn environment(&self) -> Check {
         ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
+        definitions::check(&self.env).map_err(|error| error.to_string())?;
         for name in variables::HEALTH {
             self.env.optional(name).map_err(|error| error.to_string())?;
         }

@@ -6,7 +6,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use queue_consumer::{Consumer, Settings};
 use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
-use shared::domain::definition::Bundle;
+use shared::definitions;
 use shared::engine::Engine;
 use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
@@ -26,7 +26,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         journal: table.clone(),
         queue: queue.clone(),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
-        bundle: Arc::new(Bundle::embedded()),
+        bundle: definitions::load(&env)?,
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),
         limits: settings.limits,

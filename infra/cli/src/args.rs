@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Stack(Stack),
     /// Agent runs: start one, show it, follow it
     Run(Run),
+    /// Agents as files: check, compile, show and compare what infra/agents says
+    Agents(Agents),
 }
 
 #[derive(Debug, Subcommand)]
@@ -125,6 +127,63 @@ pub(crate) struct Invoke {
     pub(crate) event: Option<String>,
     #[command(flatten)]
     pub(crate) stack: Named,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Agents {
+    /// Folder of the definitions (left out: infra/agents of this checkout)
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: AgentsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// Tell all that is wrong, with file, line and field: exit 0 when all holds, 1 when not
+    Validate(Validate),
+    /// Write the checksummed bundle, and the files that it was made from, into the folder that is packed with the functions
+    Compile(Compile),
+    /// One agent with all its defaults, or all of them
+    Show(ShowAgent),
+    /// What the files change of a bundle: exit 1 when an agent changed and its version did not
+    Diff(Diff),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Validate {
+    /// How to print it: for people, or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Compile {
+    /// Where to (left out: target/agents of this checkout)
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write nothing; exit 1 when the folder is not what the files say
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ShowAgent {
+    /// Which (left out: all, in a line each)
+    pub(crate) name: Option<String>,
+    /// How to print it: for people, or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Diff {
+    /// A bundle, or a folder with one or with definitions (left out: target/agents of this checkout)
+    #[arg(value_name = "BUNDLE|FOLDER")]
+    pub(crate) base: Option<PathBuf>,
+    /// How to print it: for people, or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,7 +1,8 @@
-//! `reprise`: runs the whole system on one machine (`stack`) and talks to it (`run`).
+//! `reprise`: runs the whole system on one machine (`stack`) and talks to it (`run`); compiles what agents are (`agents`).
 //!
 //! Read next: `args.rs` for the commands, `stack/up.rs` for what `make run` does, `error.rs` for exit codes.
 
+mod agents;
 mod args;
 mod clock;
 mod config;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         args::Command::Stack(command) => stack::execute(command, &env),
         args::Command::Run(command) => run::execute(&command),
+        args::Command::Agents(command) => agents::execute(&command),
     };
     done.unwrap_or_else(|error| error.report())
 }

@@ -74,6 +74,25 @@ class Staging(unittest.TestCase):
                 with zipfile.ZipFile(archive) as zipped:
                     self.assertEqual(zipped.read("bootstrap"), text)
 
+    def test_definitions_go_into_the_package_and_a_change_of_them_makes_a_new_one(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            agents, archive = Path(folder) / "agents", Path(folder) / "a.zip"
+            (agents / "prompts").mkdir(parents=True)
+            (agents / "prompts" / "a.md").write_text("Be brief.")
+            for text in ("one", "two"):
+                (agents / "bundle.json").write_text(text)
+                staging.package(FIXTURE / "probe", archive, agents)
+                with zipfile.ZipFile(archive) as zipped:
+                    self.assertEqual(zipped.namelist(), ["bootstrap", "agents/bundle.json", "agents/prompts/a.md"])
+                    self.assertEqual(zipped.read("agents/bundle.json"), text.encode())
+                    self.assertEqual(zipped.getinfo("agents/prompts/a.md").external_attr >> 16, 0o100644)
+            before = archive.stat().st_ino
+            staging.package(FIXTURE / "probe", archive, agents)
+            self.assertEqual(archive.stat().st_ino, before, "packaged again for nothing")
+            (agents / "bundle.json").unlink()
+            with self.assertRaisesRegex(DeployError, "no compiled definitions"):
+                staging.package(FIXTURE / "probe", archive, agents)
+
     def test_a_function_that_was_not_built_is_named(self) -> None:
         with self.assertRaisesRegex(DeployError, "health.*build it first"):
             staging.package(Path("/nonexistent/health"), Path("/nonexistent/a.zip"))

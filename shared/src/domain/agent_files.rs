@@ -1,6 +1,6 @@
 //! Reads and checks the files of `infra/agents`: one agent per file with its triggers, and the prices.
 //!
-//! `build.rs` and the command `reprise agents` compile it; the library does for its tests. Every refusal names file, line, field
+//! Part of the crate `agent-files`, for `build.rs` and the command `reprise agents`; the library compiles it for its tests. Every refusal names file, line, field
 //! and what to write instead, and all of them are collected, so that one look shows all that is wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ use super::definition::{Bundle, DEFAULT_AGENT};
 mod agent;
 #[cfg(test)]
 mod building_tests;
-pub(crate) mod optimized;
+pub mod optimized;
 mod output;
 mod price;
 mod short;
@@ -27,34 +27,34 @@ mod tests;
 mod trigger;
 
 /// The folder of the files, from the root of the repository.
-pub(crate) const FOLDER: &str = "infra/agents";
+pub const FOLDER: &str = "infra/agents";
 /// The file in it that holds no agent.
 const PRICES: &str = "prices.yaml";
 /// Where the texts are that agents name.
 const PROMPTS: &str = "prompts/";
 /// Where `reprise agents optimize` writes, a file per agent.
-pub(crate) const OPTIMIZED: &str = "optimized/";
+pub const OPTIMIZED: &str = "optimized/";
 
 /// A file as it was found.
 #[derive(Debug)]
-pub(crate) struct SourceFile {
+pub struct SourceFile {
     /// Its name within [`FOLDER`], e.g. `assistant.yaml` or `prompts/assistant.md`.
-    pub(crate) name: String,
+    pub name: String,
     /// What it holds.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 /// A part of a file that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// Within [`FOLDER`].
-    pub(crate) file: String,
+    pub file: String,
     /// From 1; none if the file as a whole is meant.
-    pub(crate) line: Option<u64>,
+    pub line: Option<u64>,
     /// E.g. `triggers[0].rate.limit`; empty if none is meant.
-    pub(crate) field: String,
+    pub field: String,
     /// What is wrong, and what to write.
-    pub(crate) problem: String,
+    pub problem: String,
 }
 
 impl fmt::Display for Refusal {
@@ -74,7 +74,7 @@ impl fmt::Display for Refusal {
 ///
 /// # Errors
 /// Everything that is wrong with them, in the order of the files and their lines.
-pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
+pub fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
     let mut checks = Checks { files, ..Checks::default() };
     let mut bundle = Bundle { version: String::new(), agents: Vec::new(), triggers: Vec::new(), prices: Vec::new() };
     let (mut attached, mut files): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.name.contains('/'));
@@ -112,7 +112,7 @@ pub(crate) fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub(crate) fn seal(files: &[SourceFile]) -> Result<BundleFile, Vec<Refusal>> {
+pub fn seal(files: &[SourceFile]) -> Result<BundleFile, Vec<Refusal>> {
     let bundle = compile(files)?;
     let sources = files.iter().map(|file| (file.name.clone(), sha256(&file.text))).collect();
     let whole = |problem: String| vec![Refusal { file: String::new(), line: None, field: String::new(), problem }];

@@ -15,16 +15,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Looks for the repository from the working directory upwards, then where this binary was built.
+    /// Those of the stack of that name.
     pub(crate) fn find(name: &str) -> Result<Self> {
-        let here = std::env::current_dir().map_err(|error| Error::new("cannot tell the working directory").because(error))?;
-        let built = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = here.ancestors().chain(built.ancestors()).find(|folder| is_repository(folder));
-        let root = root.ok_or_else(|| {
-            Error::new("this is no checkout of Reprise: template.yaml and infra/local were not found")
-                .with_hint("run it inside the repository")
-        })?;
-        Ok(Self { root: root.to_path_buf(), name: name.to_owned() })
+        Ok(Self { root: repository()?, name: name.to_owned() })
     }
 
     /// `.local/stacks/<name>`, absolute.
@@ -86,6 +79,16 @@ impl Layout {
         })?;
         Ok(file)
     }
+}
+
+/// Looks for the repository from the working directory upwards, then where this binary was built.
+pub(crate) fn repository() -> Result<PathBuf> {
+    let here = std::env::current_dir().map_err(|error| Error::new("cannot tell the working directory").because(error))?;
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().chain(built.ancestors()).find(|folder| is_repository(folder));
+    root.map(Path::to_path_buf).ok_or_else(|| {
+        Error::new("this is no checkout of Reprise: template.yaml and infra/local were not found").with_hint("run it inside the repository")
+    })
 }
 
 fn is_repository(folder: &Path) -> bool {

@@ -5,8 +5,10 @@ use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use agent_files::domain::agent_files::FOLDER;
 use serde_json::{Value, json};
 
+use crate::agents::{Folder, into_folder};
 use crate::args::Profile;
 use crate::config::Env;
 use crate::error::{Error, Result};
@@ -157,6 +159,10 @@ pub(crate) fn deploy(setup: &Setup, watcher: &Watcher) -> Result<String> {
     command.env("MODEL_API_KEY", &setup.model.api_key).arg("infra/local/deploy.py").current_dir(&layout.root);
     command.arg("--stack-dir").arg(layout.folder()).args(["--stack-name", &layout.stack_name()]);
     command.args(["--endpoint-url", &setup.settings.emulator_url()]).arg("--bin-dir").arg(bin_dir);
+    // Anew each time: who changes an agent's file and runs `up` again runs with it, whatever cargo thought.
+    let agents = layout.folder().join("agents");
+    into_folder(&Folder::find(Some(&layout.root.join(FOLDER)))?, &agents)?;
+    command.arg("--agents").arg(&agents);
     command.args(["--secret-parameter", "ModelApiKeySecret=MODEL_API_KEY"]);
     for (key, value) in template_parameters(setup) {
         command.args(["--parameter", &format!("{key}={value}")]);

@@ -125,14 +125,17 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn env_file(variables: &Map<String, Value>, settings: &Settings) -> String {
-    let aws = [
+    let ours = [
         ("AWS_ENDPOINT_URL", settings.emulator_url()),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ("AWS_REGION", REGION.to_owned()),
+        // A watched function has the definitions that it was just built with, and no package around it.
+        ("REQUIRE_COMPILED", "false".to_owned()),
     ];
     let own = variables.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?.to_owned())));
-    own.chain(aws).map(|(name, value)| format!("{name}={value}\n")).collect()
+    let own = own.filter(|(name, _)| ours.iter().all(|(our, _)| our != name));
+    own.chain(ours.iter().map(|(name, value)| (*name, value.clone()))).map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
 fn start(layout: &Layout, env: &Env, cargo_lambda: &Path, port: u16, env_file: &Path) -> Result<Child> {
@@ -191,7 +194,8 @@ mod tests {
 
     #[test]
     fn the_watched_functions_get_the_deployed_variables_and_the_emulators_address() {
-        let variables = Map::from_iter([("TABLE_NAME".to_owned(), Value::from("t")), ("MODEL_API_KEY_SECRET".to_owned(), Value::from(""))]);
+        let deployed = [("TABLE_NAME", "t"), ("MODEL_API_KEY_SECRET", ""), ("REQUIRE_COMPILED", "true")];
+        let variables = deployed.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect();
         let text = env_file(&variables, &Settings { port: 1, emulator_port: 2, model_port: 3 });
         let mut lines: Vec<_> = text.lines().collect();
         lines.sort_unstable();
@@ -203,6 +207,7 @@ mod tests {
                 "AWS_REGION=us-east-1",
                 "AWS_SECRET_ACCESS_KEY=test",
                 "MODEL_API_KEY_SECRET=",
+                "REQUIRE_COMPILED=false",
                 "TABLE_NAME=t"
             ]
         );

@@ -9,19 +9,19 @@ use crate::domain::definition::{Agent, Caps, Example, Optimized};
 /// A file of [`OPTIMIZED`], written by the command and not by hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OptimizedFile {
+pub struct OptimizedFile {
     /// The agent's name.
-    pub(crate) agent: String,
+    pub agent: String,
     /// What the agent was when the examples were chosen: see [`basis`].
-    pub(crate) basis: String,
+    pub basis: String,
     /// How they were found, and how they did.
-    pub(crate) found: Optimized,
+    pub found: Optimized,
     /// They go before those of the agent's own file.
-    pub(crate) examples: Vec<Example>,
+    pub examples: Vec<Example>,
 }
 
 /// The hash of all that bears on an agent's answers, the chosen examples left out: scores of before it changed say nothing.
-pub(crate) fn basis(agent: &Agent) -> String {
+pub fn basis(agent: &Agent) -> String {
     let chosen = agent.optimized.as_ref().map_or(0, |found| found.examples as usize);
     let examples = agent.examples.get(chosen..).unwrap_or_default().to_vec();
     let bare = Agent { version: 0, description: String::new(), caps: Caps::default(), optimized: None, examples, ..agent.clone() };
