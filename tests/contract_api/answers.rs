@@ -20,6 +20,7 @@ use shared::operate::{self, Range, Records};
 
 use crate::conversations;
 use crate::document::DOCUMENT;
+use crate::openai;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::world::{Answer, World, scripted, world};
 
@@ -30,8 +31,19 @@ const NO_CONVERSATION: &str = "conv_01KAM3Q5T0V5E8R2D7C4B9A1XG";
 #[tokio::test]
 async fn every_answer_that_the_document_promises_is_given() {
     let mut given = BTreeSet::new();
-    for answers in [starts().await, events().await, reads().await, commands().await, dead_letters().await, probes().await, refusals().await]
-    {
+    let openai = openai::all().await;
+    let histories = histories().await;
+    for answers in [
+        starts().await,
+        events().await,
+        reads().await,
+        commands().await,
+        dead_letters().await,
+        probes().await,
+        refusals().await,
+        openai,
+        histories,
+    ] {
         given.extend(answers.into_iter().map(|answer| (answer.operation, answer.status)));
     }
     // The other direction, that nothing else is answered, is checked at every call of every test.
@@ -51,6 +63,16 @@ async fn starts() -> Vec<Answer> {
     answers.push(busy.call(ask(&json!({"prompt": "and?", "background": true})).header("Idempotency-Key", "k")).await);
     assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 202, 413, 404, 409, 502, 422]);
     answers
+}
+
+async fn histories() -> Vec<Answer> {
+    let world = world();
+    let asked = world.call(ask(&json!({"prompt": "why?", "messages": [{"role": "system", "content": "be brief"}]}))).await;
+    let history = get("/v1/agent/history/{id}");
+    let shown = world.call(history.clone().id(asked.text("/conversation_id"))).await;
+    let said = |role: &str, content: &str| json!({"role": role, "content": content});
+    assert_eq!(shown.body, json!([said("system", "be brief"), said("user", "why?"), said("assistant", "done")]));
+    vec![shown, world.call(history.id(NO_CONVERSATION)).await]
 }
 
 async fn events() -> Vec<Answer> {
@@ -180,9 +202,9 @@ async fn probes() -> Vec<Answer> {
 /// What every route but the probes refuses alike.
 async fn refusals() -> Vec<Answer> {
     let mut answers = vec![world().call(post("/v1/agent")).await];
-    for operation in DOCUMENT.operations() {
+    for operation in DOCUMENT.operations().into_iter().filter(|operation| !operation.is_openai()) {
         let good_id = match operation.path {
-            path if path.contains("conversations") => NO_CONVERSATION,
+            path if path.contains("conversations") || path.contains("history") => NO_CONVERSATION,
             path if path.contains("events") => NO_EVENT,
             _ => NO_RUN,
         };

@@ -28,6 +28,11 @@ impl Operation<'_> {
     pub(crate) fn id(&self) -> &str {
         self.body["operationId"].as_str().expect("an operation has an operationId")
     }
+
+    /// Whether it speaks to OpenAI's clients, whose errors have a shape of their own.
+    pub(crate) fn is_openai(&self) -> bool {
+        self.body["tags"] == json!(["openai"])
+    }
 }
 
 impl Document {

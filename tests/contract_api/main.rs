@@ -16,6 +16,12 @@ mod events;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod openai;
+#[cfg(test)]
+mod openai_refused;
+#[cfg(test)]
+mod openai_runs;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod refused_bodies;

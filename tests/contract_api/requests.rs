@@ -57,6 +57,9 @@ pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
     let request = asked(&operation.method, operation.path).id(id);
     match operation.id() {
         "startRun" => request.body(r#"{"prompt": "why?"}"#),
+        id if id.ends_with("ChatCompletion") => {
+            request.body(r#"{"model": "assistant", "messages": [{"role": "user", "content": "why?"}]}"#)
+        }
         "publishEvent" => request.body(r#"{"type": "t", "source": "s", "payload": null}"#),
         "answerRun" => request.body(r#"{"question_id": "q2", "answer": "yes"}"#),
         _ if operation.body.get("requestBody").is_some() => panic!("what is a good body of {}?", operation.id()),

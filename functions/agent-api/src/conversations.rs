@@ -1,4 +1,6 @@
-//! `/v1/conversations/{id}`: show, delete.
+//! `/v1/conversations/{id}`: show, delete; and its messages alone, at `/v1/agent/history/{id}`.
+
+use std::collections::VecDeque;
 
 use lambda_http::http::StatusCode;
 use shared::domain::clock::after;
@@ -8,8 +10,12 @@ use shared::domain::turn::Turn;
 use shared::http::{Call, Problem, Reply};
 use shared::operate::{self, CommandError, Deleted};
 
+use crate::requests::json_size;
 use crate::views::{ConversationView, DeletedView, LARGEST_PAGE, answer_in};
 use crate::{AgentApi, unavailable};
+
+/// How many turns are read at once.
+const TURNS_AT_ONCE: usize = 100;
 
 impl AgentApi {
     pub(crate) async fn conversation(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
@@ -26,14 +32,44 @@ impl AgentApi {
         Reply::json(StatusCode::OK, &ConversationView::of(conversation, turns))
     }
 
+    /// What a later message would go on from, the youngest part of it where all is too long for one answer.
+    pub(crate) async fn history(&self, principal: &Principal, id: ConversationId) -> Result<Reply, Problem> {
+        let found = self.records.conversation(&principal.tenant, id).await.map_err(unavailable)?;
+        found.filter(|conversation| !conversation.is_being_deleted).ok_or_else(no_conversation)?;
+        let (mut messages, mut after, mut bytes) = (VecDeque::new(), None, 0);
+        loop {
+            let turns = self.records.turns(&principal.tenant, id, after, TURNS_AT_ONCE).await.map_err(unavailable)?;
+            let Some(last) = turns.last().map(|turn| turn.run_id) else { break };
+            after = Some(last);
+            for turn in turns {
+                for message in self.with_answer(principal, turn).await?.into_history() {
+                    bytes += json_size(&message);
+                    messages.push_back(message);
+                }
+            }
+            while bytes > LARGEST_PAGE
+                && let Some(oldest) = messages.pop_front()
+            {
+                bytes -= json_size(&oldest);
+            }
+        }
+        Reply::json(StatusCode::OK, &messages)
+    }
+
+    /// The turn with its answer, if that stands in the journal alone.
+    async fn with_answer(&self, principal: &Principal, mut turn: Turn) -> Result<Turn, Problem> {
+        if let Some(step) = turn.response_step {
+            let found = self.records.steps_after(&principal.tenant, turn.run_id, step.saturating_sub(1), 1).await;
+            turn.response = found.map_err(unavailable)?.into_iter().next().and_then(answer_in);
+        }
+        Ok(turn)
+    }
+
     /// As many of the turns as fit into one answer of ours, at least one, with the answers that stand in the journal alone.
     async fn with_answers(&self, principal: &Principal, turns: Vec<Turn>) -> Result<Vec<Turn>, Problem> {
         let (mut complete, mut bytes) = (Vec::with_capacity(turns.len()), 0);
-        for mut turn in turns {
-            if let Some(step) = turn.response_step {
-                let found = self.records.steps_after(&principal.tenant, turn.run_id, step.saturating_sub(1), 1).await;
-                turn.response = found.map_err(unavailable)?.into_iter().next().and_then(answer_in);
-            }
+        for turn in turns {
+            let turn = self.with_answer(principal, turn).await?;
             bytes += serde_json::to_vec(&turn).map_or(LARGEST_PAGE, |json| json.len());
             if bytes > LARGEST_PAGE && !complete.is_empty() {
                 break;

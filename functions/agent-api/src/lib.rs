@@ -1,8 +1,11 @@
-//! What the agent API does with a call: `start` takes a question, `events` takes an event, `runs` and `conversations` show and command, `requests` reads
+//! What the agent API does with a call: `start` takes a question, `events` takes an event, `runs` and `conversations` show and command, `openai` speaks
+//! to the clients of OpenAI's API, `requests` reads
 //! what is asked, `views` writes what is answered.
 
 mod conversations;
 mod events;
+mod metadata;
+mod openai;
 mod requests;
 mod runs;
 mod start;
@@ -21,9 +24,11 @@ use shared::domain::principal::Principal;
 use shared::domain::run::{Cause, Run};
 use shared::engine::Limits;
 use shared::engine::ports::JournalError;
-use shared::http::{Api, Call, Problem, Reply};
+use shared::http::{Api, Call, ErrorShape, Problem, Reply};
 use shared::intake::Intake;
 use shared::operate::Records;
+
+use crate::openai::is_openai;
 
 /// The document that `GET /openapi.json` serves, checked against the template and the answers by tests.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -77,7 +82,7 @@ pub struct AgentApi {
 #[async_trait]
 impl Api for AgentApi {
     async fn handle(&self, call: &Call) -> Result<Reply, Problem> {
-        let principal = call.principal(self.auth)?;
+        let principal = call.principal(self.auth).map_err(|problem| if is_openai(call) { openai::unauthenticated() } else { problem })?;
         match (call.method.as_str(), call.route.as_str()) {
             ("POST", "/v1/agent") => self.ask(&principal, call).await,
             ("GET", "/v1/runs") => self.list(&principal, call).await,
@@ -89,9 +94,17 @@ impl Api for AgentApi {
             ("DELETE", "/v1/conversations/{id}") => self.delete(&principal, call.id("id")?).await,
             ("POST", "/v1/events") => self.publish(&principal, call).await,
             ("GET", "/v1/events/{id}") => self.event(&principal, call.id("id")?).await,
+            ("GET", "/v1/agent/history/{id}") => self.history(&principal, call.id("id")?).await,
+            ("POST", "/v1/chat/completions" | "/v1/agent/chat/completions" | "/chat/completions") => self.chat(&principal, call).await,
+            ("GET", "/v1/models") => self.models(),
+            ("GET", "/v1/models/{id}") => self.model(call),
             ("GET", "/openapi.json") => Ok(Reply::text(StatusCode::OK, OPENAPI)),
             _ => Err(call.unknown_route()),
         }
+    }
+
+    fn error_shape(&self, call: &Call) -> ErrorShape {
+        if is_openai(call) { ErrorShape::OpenAi } else { ErrorShape::Problem }
     }
 }
 

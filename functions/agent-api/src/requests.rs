@@ -7,10 +7,13 @@ use shared::domain::event::{AGENT_REQUEST, AgentInput, EventMeta};
 use shared::domain::id::ConversationId;
 use shared::domain::idempotency::RequestKey;
 use shared::domain::message::{DEEPEST_JSON, Message, Role, ToolCall, is_too_deep};
+use shared::domain::overrides::Overrides;
 use shared::domain::template::LONGEST_PROMPT;
 use shared::http::{Call, Object, Problem, Word};
 use shared::intake::{AgentRequest, NewEvent};
 use shared::operate::NewAnswer;
+
+use crate::metadata;
 
 /// Bytes as JSON of all messages and of the metadata. With a prompt they are one DynamoDB item (400 KB).
 const LONGEST_MESSAGES: usize = 150_000;
@@ -90,22 +93,16 @@ impl AgentBody {
         if self.prompt.trim().is_empty() {
             return Err(Problem::invalid("prompt", "must not be empty"));
         }
-        if json_size(&self.prompt) > LONGEST_PROMPT {
-            return Err(Problem::too_large("prompt", LONGEST_PROMPT));
-        }
+        check_prompt(&self.prompt, "prompt")?;
         let messages: Option<Vec<Message>> = self.messages.map(|all| all.into_iter().map(|Object(message)| message.into()).collect());
         if let Some(messages) = &messages {
-            check(messages)?;
+            check_messages(messages)?;
         }
-        if self.metadata.values().any(is_too_deep) {
-            return Err(Problem::invalid("metadata", format!("must not nest deeper than {DEEPEST_JSON} levels")));
-        }
-        if json_size(&self.metadata) > LONGEST_METADATA {
-            return Err(Problem::too_large("metadata", LONGEST_METADATA));
-        }
-        let conversation: Option<ConversationId> =
-            self.conversation_id.map(|text| text.parse().map_err(|error| Problem::invalid("conversation_id", error))).transpose()?;
-        let input = AgentInput { prompt: self.prompt, messages, metadata: self.metadata, ..AgentInput::default() };
+        check_metadata(&self.metadata)?;
+        let conversation = self.conversation_id.as_deref().map(conversation_id).transpose()?;
+        let mut overrides = Overrides::default();
+        metadata::steer(&self.metadata, &mut overrides)?;
+        let input = AgentInput { prompt: self.prompt, messages, metadata: self.metadata, overrides };
         Ok(AgentRequest { agent: self.agent, conversation, input, when_busy: self.multitask_strategy.0, key })
     }
 }
@@ -170,7 +167,26 @@ impl EventBody {
     }
 }
 
-fn check(messages: &[Message]) -> Result<(), Problem> {
+/// Refuses a question that is too long.
+pub(crate) fn check_prompt(prompt: &str, field: &str) -> Result<(), Problem> {
+    if json_size(prompt) > LONGEST_PROMPT { Err(Problem::too_large(field, LONGEST_PROMPT)) } else { Ok(()) }
+}
+
+/// Refuses metadata that is too deep or too long.
+pub(crate) fn check_metadata(metadata: &Map<String, Value>) -> Result<(), Problem> {
+    if metadata.values().any(is_too_deep) {
+        return Err(Problem::invalid("metadata", format!("must not nest deeper than {DEEPEST_JSON} levels")));
+    }
+    if json_size(metadata) > LONGEST_METADATA { Err(Problem::too_large("metadata", LONGEST_METADATA)) } else { Ok(()) }
+}
+
+/// Reads a conversation's id.
+pub(crate) fn conversation_id(text: &str) -> Result<ConversationId, Problem> {
+    text.parse().map_err(|error| Problem::invalid("conversation_id", error))
+}
+
+/// Refuses messages that are too long or do not fit together.
+pub(crate) fn check_messages(messages: &[Message]) -> Result<(), Problem> {
     if json_size(messages) > LONGEST_MESSAGES {
         return Err(Problem::too_large("messages", LONGEST_MESSAGES));
     }
@@ -201,6 +217,7 @@ fn check(messages: &[Message]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn json_size(value: &(impl Serialize + ?Sized)) -> usize {
+/// Bytes of a value as JSON.
+pub(crate) fn json_size(value: &(impl Serialize + ?Sized)) -> usize {
     serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }

@@ -10,6 +10,7 @@ use shared::engine::ports::JournalError;
 use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, Reply, json_body};
 use shared::intake::{Accepted, AgentRequest, IntakeError};
 
+use crate::metadata::with_results;
 use crate::requests::AgentBody;
 use crate::views::{AgentView, LARGEST_PAGE, fitting};
 use crate::{AgentApi, on_its_way, unavailable};
@@ -70,12 +71,14 @@ impl AgentApi {
         let Some(response) = self.response(run).await?.filter(|text| 2 * text.len() < LARGEST_PAGE) else { return Ok(None) };
         let steps = self.records.steps_after(&run.tenant, run.id, 0, SHOWN_STEPS).await?;
         let steps = fitting(steps, LARGEST_PAGE - 2 * response.len());
-        Ok(Some(AgentView::completed(run, input, response, steps)))
+        let engine = &self.intake.engine;
+        let metadata = with_results(input, engine.bundle.agent(&run.agent), &engine.tools, &steps);
+        Ok(Some(AgentView::completed(run, input, metadata, response, steps)))
     }
 }
 
 /// A run that was not accepted.
-fn refused(error: IntakeError, request: &AgentRequest, agents: &[Agent]) -> Problem {
+pub(crate) fn refused(error: IntakeError, request: &AgentRequest, agents: &[Agent]) -> Problem {
     match error {
         IntakeError::UnknownAgent => {
             let names: Vec<_> = agents.iter().map(|agent| agent.name.as_str()).collect();
@@ -116,7 +119,7 @@ fn refused(error: IntakeError, request: &AgentRequest, agents: &[Agent]) -> Prob
 }
 
 /// A run that ended without an answer is a problem, never a 200.
-fn ended_badly(run: &Run) -> Problem {
+pub(crate) fn ended_badly(run: &Run) -> Problem {
     let detail = run.error().map_or_else(|| "the run ended without an answer".to_owned(), |failure| failure.message.clone());
     let code = match run.error().map(|failure| failure.code.as_ref()) {
         Some("provider_rejected") => "provider_rejected",

@@ -135,6 +135,12 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// A name in the path, as it was written there; empty if the route has none.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters.get(name).map(String::as_str).unwrap_or_default()
+    }
+
     /// The query, to be taken apart.
     #[must_use]
     pub fn query(&self) -> super::Query<'_> {

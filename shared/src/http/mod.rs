@@ -16,7 +16,7 @@ use async_trait::async_trait;
 pub use call::Call;
 pub use input::{Query, json_body};
 pub use key::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
-pub use problem::Problem;
+pub use problem::{ErrorShape, Problem, RUN_ID};
 pub use reply::{Pieces, Reply, Work};
 pub use serve::{respond, serve};
 pub use strict::{Object, Word};
@@ -30,5 +30,10 @@ pub trait Api: Send + Sync {
     /// Whether API Gateway streams the answers of that route, see the template: those alone can be events as they come.
     fn streams(&self, _method: &str, _route: &str) -> bool {
         false
+    }
+
+    /// How problems with this call are written.
+    fn error_shape(&self, _call: &Call) -> ErrorShape {
+        ErrorShape::Problem
     }
 }

@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use lambda_http::http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::Problem;
+use super::{ErrorShape, Problem};
 
 /// Pieces of a body, each sent when it is there.
 pub type Pieces = Pin<Box<dyn Stream<Item = String> + Send>>;
@@ -75,9 +75,9 @@ impl Reply {
     }
 
     /// The answer to the request with that id.
-    pub(super) fn of(result: Result<Self, Problem>, request_id: &str) -> Self {
+    pub(super) fn of(result: Result<Self, Problem>, shape: ErrorShape, request_id: &str) -> Self {
         let reply = result.unwrap_or_else(|problem| {
-            let (status, headers, body) = problem.into_parts(request_id);
+            let (status, headers, body) = problem.into_parts(shape, request_id);
             Self { status, headers, body: Payload::Whole(body), work: None }
         });
         reply.with(HeaderName::from_static("x-request-id"), request_id)

@@ -70,7 +70,8 @@ pub async fn respond(api: &dyn Api, request: Request) -> Response<Body> {
 async fn handle(api: &dyn Api, request: Request) -> (bool, Reply) {
     let call = Call::from(request);
     let handled = AssertUnwindSafe(api.handle(&call)).catch_unwind().await;
-    let reply = Reply::of(handled.unwrap_or_else(|_| Err(Problem::internal(&"the handler panicked"))), &call.request_id);
+    let reply =
+        Reply::of(handled.unwrap_or_else(|_| Err(Problem::internal(&"the handler panicked"))), api.error_shape(&call), &call.request_id);
     tracing::info!(request.id = %call.request_id, method = %call.method, route = %call.route, status = reply.status.as_u16(), "request");
     (api.streams(&call.method, &call.route), reply)
 }

@@ -69,8 +69,8 @@ impl AgentView {
     }
 
     /// A run with its answer.
-    pub(crate) fn completed(run: &Run, input: &AgentInput, response: String, steps: Vec<Step>) -> Self {
-        let mut view = Self::of(run, input);
+    pub(crate) fn completed(run: &Run, input: &AgentInput, metadata: Map<String, Value>, response: String, steps: Vec<Step>) -> Self {
+        let mut view = Self { metadata, ..Self::of(run, input) };
         view.messages.push(Message::assistant(&response));
         view.response = Some(response);
         view.steps = steps;

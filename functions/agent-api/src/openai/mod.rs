@@ -1,0 +1,114 @@
+//! The OpenAI-compatible part of the API: a model is an agent, a chat completion is a run, and problems are errors that its
+//! clients make exceptions of (ADR 0016).
+//!
+//! `parameters` says of every parameter what becomes of it, `body` reads a request, `messages` and `tools` its parts; `answer` writes a
+//! run as a completion, `failures` what a run without an answer is to a client.
+
+mod answer;
+mod body;
+mod failures;
+mod messages;
+mod models;
+mod parameters;
+mod tools;
+
+use std::borrow::Cow;
+
+use lambda_http::http::StatusCode;
+use shared::domain::definition::Bundle;
+use shared::domain::principal::Principal;
+use shared::domain::run::Run;
+use shared::domain::step::Step;
+use shared::engine::ports::JournalError;
+use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, RUN_ID, Reply};
+use shared::intake::{Accepted, IntakeError};
+
+use self::answer::{Completion, answer_of};
+use self::body::Chat;
+use crate::metadata::with_results;
+use crate::start::refused;
+use crate::{AgentApi, unavailable};
+
+/// How many steps an answer shows; the rest is at `GET /v1/runs/{id}/steps`.
+const SHOWN_STEPS: usize = 100;
+/// Among how many of the last steps the answer is looked for: behind it stand at most its evaluation and what came of that.
+const LAST_STEPS: usize = 8;
+
+/// Whether a route is of OpenAI's API, and so are its errors.
+pub(crate) fn is_openai(call: &Call) -> bool {
+    let route = call.route.as_str();
+    route.ends_with("/chat/completions") || route == "/v1/models" || route.starts_with("/v1/models/")
+}
+
+/// A request without an identity, as OpenAI's clients know it.
+pub(crate) fn unauthenticated() -> Problem {
+    let detail =
+        "the request carries no identity that this API knows; sign it with AWS Signature Version 4, or ask the operator for access";
+    Problem::new(StatusCode::UNAUTHORIZED, "invalid_api_key", detail)
+}
+
+fn bad_request(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail)
+}
+
+fn no_model(bundle: &Bundle) -> Problem {
+    let names: Vec<_> = bundle.agents.iter().map(|agent| agent.name.as_str()).collect();
+    let detail = format!("there is no such model; a model is an agent here, and there are: {}", names.join(", "));
+    Problem::new(StatusCode::NOT_FOUND, "model_not_found", detail).about("model")
+}
+
+impl AgentApi {
+    pub(crate) async fn chat(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
+        let chat = Chat::read(&call.body, call.request_key()?)?;
+        if chat.stream {
+            return Err(bad_request("unsupported_parameter", "stream: streaming is not supported yet").about("stream"));
+        }
+        let has_key = chat.request.key.is_some();
+        let accepted = self.intake.while_waiting(principal, chat.request.clone()).await.map_err(|error| self.not_accepted(error, &chat))?;
+        let is_replay = accepted.is_replay;
+        let reply = self.completion(principal, &accepted, chat).await;
+        let reply = reply.map_err(|problem| failures::told(problem, accepted.run, has_key));
+        match reply {
+            Ok(reply) if is_replay => Ok(reply.with(IDEMPOTENCY_REPLAYED, "true")),
+            Err(problem) if is_replay => Err(problem.with(IDEMPOTENCY_REPLAYED, "true")),
+            other => other,
+        }
+    }
+
+    /// What has become of a run that was accepted, now or before. Only the record tells.
+    async fn completion(&self, principal: &Principal, accepted: &Accepted, chat: Chat) -> Result<Reply, Problem> {
+        let run = self.run(principal, accepted.run).await?;
+        failures::check(&run)?;
+        let steps = self.records.steps_after(&run.tenant, run.id, 0, SHOWN_STEPS).await.map_err(unavailable)?;
+        let last = self.last_steps(&run, &steps).await.map_err(unavailable)?;
+        let answer = answer_of(last.as_deref().unwrap_or(&steps)).ok_or_else(|| Problem::internal(&"a run has ended without an answer"))?;
+        let (engine, input) = (&self.intake.engine, &chat.request.input);
+        let metadata = with_results(input, engine.bundle.agent(&run.agent), &engine.tools, &steps);
+        let completion = Completion::of(&run, &chat.model, input, metadata, answer, steps.clone());
+        Ok(Reply::json(StatusCode::OK, &completion)?.with(RUN_ID, run.id.to_string()))
+    }
+
+    /// The end of a journal that is longer than what is shown of it.
+    async fn last_steps(&self, run: &Run, shown: &[Step]) -> Result<Option<Vec<Step>>, JournalError> {
+        if run.steps as usize <= shown.len() {
+            return Ok(None);
+        }
+        let before = run.steps.saturating_sub(u32::try_from(LAST_STEPS).unwrap_or(u32::MAX));
+        self.records.steps_after(&run.tenant, run.id, before, LAST_STEPS).await.map(Some)
+    }
+
+    fn not_accepted(&self, error: IntakeError, chat: &Chat) -> Problem {
+        match error {
+            IntakeError::UnknownAgent => no_model(&self.intake.engine.bundle),
+            // Without a key it may be recorded and would be started twice.
+            error @ IntakeError::Journal(_) if chat.request.key.is_none() => {
+                refused(error, &chat.request, &self.intake.engine.bundle.agents).with(failures::SHOULD_RETRY, "false")
+            }
+            error @ (IntakeError::NoConversation
+            | IntakeError::ConversationBusy
+            | IntakeError::ConversationFull
+            | IntakeError::KeyReused
+            | IntakeError::Journal(_)) => refused(error, &chat.request, &self.intake.engine.bundle.agents),
+        }
+    }
+}
