@@ -17,6 +17,7 @@ pub mod heartbeat;
 pub mod intake;
 pub mod ledger;
 pub mod operate;
+pub mod stream;
 pub mod sweep;
 pub mod telemetry;
 pub mod tools;

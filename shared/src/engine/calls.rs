@@ -77,6 +77,7 @@ impl Engine {
         let mut failures: Vec<Failure> = Vec::new();
         loop {
             let (timeout, is_cut) = self.time_for_call(window, self.limits.model_timeout).ok_or(Stop::Deadline)?;
+            request.sink.begin();
             let answered = self.under_lease(run, hold, timeout, self.model.ask(&request)).await?;
             let error = match answered.map(|reply| reply.and_then(usable)) {
                 Some(Ok(reply)) => {

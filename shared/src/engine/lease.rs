@@ -43,16 +43,23 @@ impl Engine {
                     self.renew_in_flight(run, hold).await?;
                     renew_at = after(self.clock.now(), renewal);
                 }
-                Either::Right(((), _)) => self.look(run).await?,
+                Either::Right(((), _)) => self.look(run, hold).await?,
             }
         }
     }
 
     /// A look that fails is no reason to drop a paid call: the next write says whose the run is.
-    async fn look(&self, run: &Run) -> Result<(), Stop> {
+    async fn look(&self, run: &mut Run, hold: &dyn Hold) -> Result<(), Stop> {
         match self.journal.look(run).await {
             Ok(Look { is_held: false, .. }) => Err(Stop::Lost),
-            Ok(Look { is_held: true, .. }) | Err(_) => Ok(()),
+            Ok(Look { is_held: true, watched_until_ms }) => {
+                run.watched_until_ms = watched_until_ms;
+                if let Some(live) = hold.live() {
+                    live.watched_until(watched_until_ms);
+                }
+                Ok(())
+            }
+            Err(_) => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ mod calls;
 mod caps;
 mod ending;
 mod lease;
+mod live;
 pub mod ports;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,9 @@ use crate::ledger::{Change, commit, revive};
 use crate::telemetry::chain;
 use crate::tools::Toolbox;
 pub use calls::CallError;
+use live::Heard;
+pub use live::Live;
+pub(crate) use live::News;
 use ports::{Claim, Guard, Journal, JournalError, Lease, Model, Queue, Refusal, Write};
 use tool_calls::{wait_for, waits};
 
@@ -102,6 +106,11 @@ impl Delivery {
 pub trait Hold: Send + Sync {
     /// Keeps the message invisible for `duration` from now.
     async fn extend(&self, duration: Duration);
+
+    /// Where what the run says is heard, if somebody in this process reads along.
+    fn live(&self) -> Option<&Live> {
+        None
+    }
 }
 
 /// What became of the run in this invocation.
@@ -252,6 +261,8 @@ impl Engine {
         hold: &dyn Hold,
     ) -> Result<Advance, JournalError> {
         let steps_before = run.steps;
+        let unheard = Live::unheard();
+        let hold = &Heard { hold, live: hold.live().unwrap_or(&unheard) };
         match self.pass(&mut run, input, window, hold).await {
             Ok(answer) => Ok(Advance::Ended { state: RunState::Completed, response: Some(answer) }),
             Err(stop) => self.settle(run, stop, carrier, steps_before).await,
@@ -340,7 +351,7 @@ impl Engine {
     }
 
     /// Calls and journals until the answer is there or something stops it.
-    async fn pass(&self, run: &mut Run, input: &AgentInput, window: Window, hold: &dyn Hold) -> Result<String, Stop> {
+    async fn pass(&self, run: &mut Run, input: &AgentInput, window: Window, hold: &Heard<'_>) -> Result<String, Stop> {
         let Some(agent) = &self.agent_of(run, input) else {
             let message = format!("no agent is named `{}` in this version; deploy it, then retry the run", run.agent);
             return Err(Stop::Attempt(self.failure(run, FailureCode::UnknownAgent, message), None));
@@ -360,6 +371,7 @@ impl Engine {
             let started_at = self.clock.now();
             let index = transcript.steps() + 1;
             let next = transcript.next();
+            hold.live.come_to(index, run);
             self.check_caps(run, agent, &transcript, &next)?;
             let done = match next {
                 Next::Ended(answer) => return self.complete(run, None, answer).await,
@@ -368,9 +380,16 @@ impl Engine {
                     let tools = if purpose == Purpose::Act { self.tool_specs(run, agent, window, hold).await? } else { Vec::new() };
                     let messages = asking::messages(&transcript, purpose);
                     let key = format!("{}:{index}", run.id);
-                    let request = asking::request(agent, input, purpose, &messages, tools, key);
-                    let step = self.call_model(run, request, asking::models(agent, purpose), window, hold).await?;
-                    let step = ModelStep { purpose, ..step };
+                    let mut request = asking::request(agent, input, purpose, &messages, tools, key);
+                    // Evaluations and reflections are no answers that anybody reads.
+                    if purpose == Purpose::Act {
+                        request.sink = hold.live;
+                    }
+                    let of = run.clone();
+                    let call = self.call_model(run, request, asking::models(agent, purpose), window, hold);
+                    let step = hold.live.beside(self.journal.as_ref(), self.clock.as_ref(), &of, call).await?;
+                    let stream_try = hold.live.told(step.message.content.as_deref()).map(String::from);
+                    let step = ModelStep { purpose, stream_try, ..step };
                     let body = StepBody::Model(asking::judge(agent, step));
                     self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
                 }

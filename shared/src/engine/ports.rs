@@ -355,6 +355,8 @@ impl<'a> ModelRequest<'a> {
 
 /// Hears a model's text as it comes, before the whole answer is there. What it hears may yet be worth nothing: the call may fail.
 pub trait Sink: Send + Sync {
+    /// Another try begins: what was heard before it is worth nothing.
+    fn begin(&self) {}
     /// Takes the next part of the text. Must be quick: the model's answer is not read meanwhile.
     fn text(&self, part: &str);
 }

@@ -86,6 +86,32 @@ impl Clock for FixedClock {
     }
 }
 
+/// A clock that goes with tokio's, which a test may pause: then it moves on when all wait for it.
+#[derive(Debug)]
+pub struct TokioClock {
+    began_at: Timestamp,
+    began: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// Goes from that time on.
+    #[must_use]
+    pub fn from(began_at: Timestamp) -> Self {
+        Self { began_at, began: tokio::time::Instant::now() }
+    }
+}
+
+#[async_trait]
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        after(self.began_at, self.began.elapsed())
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
 /// A queue that keeps what was sent.
 #[derive(Debug, Default)]
 pub struct MemoryQueue {
@@ -149,6 +175,10 @@ pub enum Scripted {
     Calls(Vec<&'static str>),
     /// Wants one tool called with these arguments.
     CallsWith(&'static str, Value),
+    /// Answers, part by part: each 100 ms after the one before it.
+    Tells(Vec<String>),
+    /// Says these parts in the same way, then fails.
+    Breaks(Vec<String>, CallError),
     /// Fails.
     Fails(CallError),
     /// Never answers.
@@ -189,6 +219,14 @@ impl Model for ScriptedModel {
         };
         let next = locked(&self.script).pop_front();
         let message = match next {
+            Some(Scripted::Tells(parts)) => {
+                tell(request, &parts).await;
+                Message::assistant(parts.concat())
+            }
+            Some(Scripted::Breaks(parts, error)) => {
+                tell(request, &parts).await;
+                return Err(error);
+            }
             Some(Scripted::Fails(error)) => return Err(error),
             Some(Scripted::Hangs) => std::future::pending().await,
             Some(Scripted::SaysNothing) => Message { content: None, ..Message::assistant("") },
@@ -210,6 +248,13 @@ impl Model for ScriptedModel {
         let finish_reason = if message.tool_calls.is_empty() { FinishReason::Stop } else { FinishReason::ToolCalls };
         let usage = Usage { input_tokens: 10, output_tokens: 5, ..Usage::default() };
         Ok(ModelReply { provider: "script".into(), model: "m".into(), message, finish_reason, usage })
+    }
+}
+
+async fn tell(request: &ModelRequest<'_>, parts: &[String]) {
+    for part in parts {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        request.sink.text(part);
     }
 }
 
@@ -266,7 +311,7 @@ pub async fn accept(store: &MemoryStore, event: &Event, run: &Run) {
 
 /// An engine over these fakes, with a 60 s lease, 20 s calls and three attempts.
 #[must_use]
-pub fn engine(store: Arc<MemoryStore>, queue: Arc<MemoryQueue>, model: Arc<dyn Model>, clock: Arc<FixedClock>) -> Engine {
+pub fn engine(store: Arc<MemoryStore>, queue: Arc<MemoryQueue>, model: Arc<dyn Model>, clock: Arc<dyn Clock>) -> Engine {
     Engine {
         journal: store,
         queue,

@@ -1,6 +1,7 @@
 //! How a run is accepted: recorded first, then queued, or worked on at once while the caller waits, or put in its conversation's line.
 
 mod events;
+mod streaming;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::ledger::cancelled;
 use crate::operate::Records;
 use crate::telemetry::chain;
 pub use events::{NewEvent, Published};
+pub use streaming::Streamed;
 
 /// How often a caller's run is looked at that somebody else works on.
 const LOOK: Duration = Duration::from_millis(500);
@@ -109,7 +111,7 @@ impl Intake {
     /// # Errors
     /// See [`IntakeError`].
     pub async fn in_background(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
-        match self.record(principal, &request, false).await? {
+        match self.record(principal, &request, false, false).await? {
             Recorded::Known(id) => self.known(principal, id).await,
             Recorded::New(run) => {
                 if run.state == RunState::Queued {
@@ -128,7 +130,7 @@ impl Intake {
     /// See [`IntakeError`].
     pub async fn while_waiting(&self, principal: &Principal, request: AgentRequest) -> Result<Accepted, IntakeError> {
         let deadline = after(self.engine.clock.now(), self.patience);
-        match self.record(principal, &request, true).await? {
+        match self.record(principal, &request, true, false).await? {
             Recorded::Known(id) => {
                 self.await_end(principal, id, deadline).await?;
                 self.known(principal, id).await
@@ -167,7 +169,8 @@ impl Intake {
         Ok(accepted(&run, true))
     }
 
-    async fn record(&self, principal: &Principal, request: &AgentRequest, at_once: bool) -> Result<Recorded, IntakeError> {
+    /// Records a run; this function takes it `at_once` if it may. `is_read` is whether somebody reads along.
+    async fn record(&self, principal: &Principal, request: &AgentRequest, at_once: bool, is_read: bool) -> Result<Recorded, IntakeError> {
         let agent = request.agent.clone().unwrap_or_else(|| DEFAULT_AGENT.to_owned());
         if self.engine.bundle.agent(&agent).is_none() {
             return Err(IntakeError::UnknownAgent);
@@ -186,7 +189,8 @@ impl Intake {
         };
         let conversation = request.conversation.unwrap_or_else(|| ConversationId::new(now));
         let patience = self.engine.limits.lease;
-        let asked = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
+        let mut asked = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
+        asked.watched_until_ms = is_read.then(|| after(now, streaming::WATCHED).as_millisecond());
         let (mut id, mut found) = (asked.id, None);
         for _ in 0..TRIES {
             // Anew: what a refused try had made of it does not count.

@@ -7,6 +7,7 @@ mod cancel;
 mod delete;
 mod list;
 mod redrive;
+mod response;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ pub use self::cancel::cancel;
 pub use self::delete::{Deleted, delete};
 pub use self::list::{Page, RunFilter, list};
 pub use self::redrive::Redrive;
+pub use self::response::answer_of;
 use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
 use crate::domain::run::{Archive, Run};
