@@ -26,8 +26,8 @@ pub struct Change<'a> {
     pub guard: Guard,
     /// A step that belongs to it: the last one, or what the run waited for.
     pub step: Option<&'a Step>,
-    /// The answer, if the run ends with one.
-    pub response: Option<&'a str>,
+    /// The answer, if the run ends with one, and the step that it is from.
+    pub response: Option<(&'a str, u32)>,
     /// Who does it: also wakes the next run of the conversation.
     pub cause: Cause<'a>,
 }
@@ -55,10 +55,7 @@ pub async fn commit(journal: &dyn Journal, change: Change<'_>) -> Result<Committ
         journal.write(&base).await?;
         return Ok(Committed { run, next: None });
     };
-    let answer = change.response.map(|text| match change.step {
-        Some(step) if text.len() > LONGEST_IN_TURN => Answer::InStep(step.index),
-        _ => Answer::Text(text),
-    });
+    let answer = change.response.map(|(text, step)| if text.len() > LONGEST_IN_TURN { Answer::InStep(step) } else { Answer::Text(text) });
     // As if it were alone in its conversation, which it nearly always is; else the refusal says how the conversation stands.
     let turn = Write::EndTurn(&run, end, answer);
     let alone = [base.clone(), vec![turn, Write::Conversation(&run.tenant, ConversationWrite::LeaveAlone(&run))]].concat();

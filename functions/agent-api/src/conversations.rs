@@ -6,12 +6,13 @@ use lambda_http::http::StatusCode;
 use shared::domain::clock::after;
 use shared::domain::id::ConversationId;
 use shared::domain::principal::Principal;
+use shared::domain::step::{Step, StepBody};
 use shared::domain::turn::Turn;
 use shared::http::{Call, Problem, Reply};
 use shared::operate::{self, CommandError, Deleted};
 
 use crate::requests::json_size;
-use crate::views::{ConversationView, DeletedView, LARGEST_PAGE, answer_in};
+use crate::views::{ConversationView, DeletedView, LARGEST_PAGE};
 use crate::{AgentApi, unavailable};
 
 /// How many turns are read at once.
@@ -60,7 +61,7 @@ impl AgentApi {
     async fn with_answer(&self, principal: &Principal, mut turn: Turn) -> Result<Turn, Problem> {
         if let Some(step) = turn.response_step {
             let found = self.records.steps_after(&principal.tenant, turn.run_id, step.saturating_sub(1), 1).await;
-            turn.response = found.map_err(unavailable)?.into_iter().next().and_then(answer_in);
+            turn.response = found.map_err(unavailable)?.into_iter().next().and_then(said_in);
         }
         Ok(turn)
     }
@@ -111,4 +112,12 @@ impl AgentApi {
 
 fn no_conversation() -> Problem {
     Problem::not_found("id", "there is no such conversation, or it was deleted")
+}
+
+/// What a model said in a step.
+fn said_in(step: Step) -> Option<String> {
+    match step.body {
+        StepBody::Model(model) => model.message.content,
+        StepBody::Tool(_) | StepBody::Approval(_) => None,
+    }
 }

@@ -12,7 +12,7 @@ use shared::http::{Call, Problem, Reply, json_body};
 use shared::operate::{self, CommandError, RunFilter};
 
 use crate::requests::AnswerBody;
-use crate::views::{RunPage, RunView, StepPage, answer_in};
+use crate::views::{RunPage, RunView, StepPage};
 use crate::{AgentApi, no_run, on_its_way, unavailable};
 
 impl AgentApi {
@@ -120,13 +120,8 @@ impl AgentApi {
         }
     }
 
-    /// The answer of a run, which is its last step.
+    /// The answer of a run.
     pub(crate) async fn response(&self, run: &Run) -> Result<Option<String>, JournalError> {
-        if run.state != RunState::Completed {
-            return Ok(None);
-        }
-        // Steps are numbered from 1, so the answer is the one after all others.
-        let last = self.records.steps_after(&run.tenant, run.id, run.steps.saturating_sub(1), 1).await?;
-        Ok(last.into_iter().next().and_then(answer_in))
+        operate::answer_of(self.records.as_ref(), run).await
     }
 }

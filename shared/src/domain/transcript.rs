@@ -27,6 +27,8 @@ pub struct Transcript {
     asked: (u32, Vec<ToolCall>),
     /// The numbers of the calls that a person has allowed.
     approved: Vec<u32>,
+    /// The step of the latest answer, whatever was said of it since.
+    answered_at: u32,
     next: Option<Then>,
     steps: u32,
     /// Answers that had to be mended, in a row.
@@ -98,6 +100,7 @@ impl Transcript {
             client_calls: Vec::new(),
             asked: (0, presets),
             approved: Vec::new(),
+            answered_at: 0,
             next: None,
             steps: 0,
             mended: 0,
@@ -136,6 +139,7 @@ impl Transcript {
     }
 
     fn acted(&mut self, index: u32, model: &ModelStep) -> Then {
+        self.answered_at = index;
         self.messages.push(model.message.clone());
         match model.finish_reason {
             FinishReason::Length => {
@@ -243,6 +247,12 @@ impl Transcript {
     #[must_use]
     pub fn messages(&self) -> &[Message] {
         &self.messages
+    }
+
+    /// The step of the latest answer; evaluations of it may have come since.
+    #[must_use]
+    pub const fn answered_at(&self) -> u32 {
+        self.answered_at
     }
 
     /// What the run is for.

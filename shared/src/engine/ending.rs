@@ -31,10 +31,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Writes the last step and the end of the run in one transaction.
-    pub(super) async fn complete(&self, run: &mut Run, step: Option<Step>, answer: String) -> Result<String, Stop> {
+    pub(super) async fn complete(&self, run: &mut Run, step: Option<Step>, answer: String, answered_at: u32) -> Result<String, Stop> {
         let mut ended = self.after(run, Command::Complete, "answered", Duration::ZERO)?;
         ended.steps = step.as_ref().map_or(run.steps, |step| step.index);
-        let change = Change { run: &ended, guard: held(run), step: step.as_ref(), response: Some(&answer), cause: self.cause("answered") };
+        let response = Some((answer.as_str(), answered_at));
+        let change = Change { run: &ended, guard: held(run), step: step.as_ref(), response, cause: self.cause("answered") };
         self.insist(run, || async {
             let done = commit(self.journal.as_ref(), change).await?;
             self.send_ready(done.next).await;

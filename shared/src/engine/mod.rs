@@ -374,7 +374,7 @@ impl Engine {
             hold.live.come_to(index, run);
             self.check_caps(run, agent, &transcript, &next)?;
             let done = match next {
-                Next::Ended(answer) => return self.complete(run, None, answer).await,
+                Next::Ended(answer) => return self.complete(run, None, answer, transcript.answered_at()).await,
                 Next::Failed(code, message) => return Err(Stop::Terminal(self.failure(run, code, message))),
                 Next::Model(purpose) => {
                     let tools = if purpose == Purpose::Act { self.tool_specs(run, agent, window, hold).await? } else { Vec::new() };
@@ -419,7 +419,7 @@ impl Engine {
         }
         transcript.record(&step);
         if let Next::Ended(answer) = transcript.next() {
-            return self.complete(run, Some(step), answer).await.map(Some);
+            return self.complete(run, Some(step), answer, transcript.answered_at()).await.map(Some);
         }
         let writes = [Write::Progress(run, &step), Write::Step(run, &step)];
         self.insist(run, || async { self.journal.write(&writes).await.map_err(JournalError::from) }).await?;

@@ -192,7 +192,13 @@ impl Both {
         let answer = step.as_ref().and_then(Draw::answer_of).filter(|_| changed.state == RunState::Completed);
         let held = Guard::Held { lease_no: run.lease_no, steps: run.steps + u32::from(draw.one_in(6)) };
         let guard = if run.state == RunState::Running && draw.one_in(2) { held } else { Guard::Seen(run.seen()) };
-        let change = Change { run: &changed, guard, step: step.as_ref(), response: answer.as_deref(), cause };
+        let change = Change {
+            run: &changed,
+            guard,
+            step: step.as_ref(),
+            response: answer.as_deref().zip(step.as_ref().map(|step| step.index)),
+            cause,
+        };
         assert_eq!(words(commit(&self.memory, change).await), words(commit(self.table.as_ref(), change).await));
     }
 
@@ -312,7 +318,13 @@ fn the_largest_step_is_stored_with_the_end_of_its_run_and_read_back() {
         let mut ended = Run { state: RunState::Running, steps: 1, ..run.clone() };
         ended.apply(Command::Complete, cause).unwrap();
         let response = Draw::answer_of(&step);
-        let change = Change { run: &ended, guard: Guard::Seen(run.seen()), step: Some(&step), response: response.as_deref(), cause };
+        let change = Change {
+            run: &ended,
+            guard: Guard::Seen(run.seen()),
+            step: Some(&step),
+            response: response.as_deref().map(|text| (text, step.index)),
+            cause,
+        };
         for store in [&both.memory as &dyn Journal, both.table.as_ref()] {
             commit(store, change).await.unwrap();
         }

@@ -6,7 +6,6 @@ mod event;
 mod run;
 
 use serde::Serialize;
-use shared::domain::step::{Step, StepBody};
 
 pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
@@ -24,12 +23,4 @@ pub(crate) fn fitting<T: Serialize>(items: Vec<T>, room: usize) -> Vec<T> {
         bytes <= room
     };
     items.into_iter().take_while(fits).collect()
-}
-
-/// What a model said in a step.
-pub(crate) fn answer_in(step: Step) -> Option<String> {
-    match step.body {
-        StepBody::Model(model) => model.message.content,
-        StepBody::Tool(_) | StepBody::Approval(_) => None,
-    }
 }

@@ -119,7 +119,7 @@ async fn a_step_of_a_long_run_in_a_long_conversation_writes_the_bytes_of_an_earl
             let mut ended = Run { steps, ..run.clone() };
             ended.apply(Command::Complete, cause).unwrap();
             let guard = Guard::Held { lease_no: 1, steps: run.steps };
-            commit(&table, Change { run: &ended, guard, step: Some(&step), response: Some("done"), cause }).await.unwrap();
+            commit(&table, Change { run: &ended, guard, step: Some(&step), response: Some(("done", step.index)), cause }).await.unwrap();
         }
     }
     let log = log.lock().unwrap();
