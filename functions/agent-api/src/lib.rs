@@ -6,6 +6,7 @@ mod conversations;
 mod events;
 mod metadata;
 mod openai;
+mod overrides;
 mod requests;
 mod runs;
 mod start;

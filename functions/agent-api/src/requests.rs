@@ -3,17 +3,18 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use shared::domain::conversation::WhenBusy;
+use shared::domain::definition::Effort;
 use shared::domain::event::{AGENT_REQUEST, AgentInput, EventMeta};
 use shared::domain::id::ConversationId;
 use shared::domain::idempotency::RequestKey;
 use shared::domain::message::{DEEPEST_JSON, Message, Role, ToolCall, is_too_deep};
-use shared::domain::overrides::Overrides;
 use shared::domain::template::LONGEST_PROMPT;
 use shared::http::{Call, Object, Problem, Word};
 use shared::intake::{AgentRequest, NewEvent};
 use shared::operate::NewAnswer;
 
 use crate::metadata;
+use crate::overrides::{self, CapsBody};
 
 /// Bytes as JSON of all messages and of the metadata. With a prompt they are one DynamoDB item (400 KB).
 const LONGEST_MESSAGES: usize = 150_000;
@@ -42,6 +43,12 @@ pub(crate) struct AgentBody {
     pub(crate) background: bool,
     #[serde(default)]
     multitask_strategy: Word<WhenBusy>,
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    reasoning_effort: Option<Word<Effort>>,
+    #[serde(default)]
+    caps: Option<Object<CapsBody>>,
 }
 
 /// A [`Message`], read strictly.
@@ -100,7 +107,7 @@ impl AgentBody {
         }
         check_metadata(&self.metadata)?;
         let conversation = self.conversation_id.as_deref().map(conversation_id).transpose()?;
-        let mut overrides = Overrides::default();
+        let mut overrides = overrides::overrides(self.model.as_deref(), self.reasoning_effort, self.caps)?;
         metadata::steer(&self.metadata, &mut overrides)?;
         let input = AgentInput { prompt: self.prompt, messages, metadata: self.metadata, overrides };
         Ok(AgentRequest { agent: self.agent, conversation, input, when_busy: self.multitask_strategy.0, key })
