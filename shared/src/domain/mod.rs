@@ -28,6 +28,7 @@ pub mod state;
 pub mod step;
 pub mod task;
 pub mod template;
+pub mod tool_definition;
 pub mod transcript;
 pub mod trigger;
 pub mod turn;

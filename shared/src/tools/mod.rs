@@ -4,6 +4,10 @@
 //! server that brings several tools is listed by its own name, which stands for all of them, see [`covers`].
 
 mod clock;
+#[cfg(feature = "tools")]
+mod guard;
+#[cfg(test)]
+mod testing;
 mod waits;
 
 use std::sync::Arc;
@@ -132,22 +136,6 @@ impl Toolbox {
 
     fn get(&self, name: &str) -> Option<&dyn Tool> {
         self.0.iter().map(AsRef::as_ref).find(|tool| tool.spec().name == name)
-    }
-}
-
-#[cfg(test)]
-mod testing {
-    use std::sync::LazyLock;
-
-    use super::ToolContext;
-    use crate::domain::id::{RunId, TenantId};
-
-    static TENANT: LazyLock<TenantId> = LazyLock::new(|| "acme".parse().unwrap_or_else(|_| unreachable!("a tenant's name")));
-    static RUN: LazyLock<RunId> = LazyLock::new(|| RunId::new(jiff::Timestamp::UNIX_EPOCH));
-
-    /// A call of a run.
-    pub(super) fn in_a_run() -> ToolContext<'static> {
-        ToolContext { key: "run:1", tenant: &TENANT, run: *RUN }
     }
 }
 
