@@ -1,25 +1,49 @@
 //! What agents can do besides talking.
 //!
 //! A [`Tool`] does one thing; the [`Toolbox`] is what the engine sees of all of them. Tools are written by name in agents' files; a
-//! server that brings several tools is listed by its own name, which stands for all of them, see [`covers`].
+//! server that brings several tools is listed by its own name, which stands for all of them, see [`covers`]. Arguments are checked before a call and results bounded after it, in one place for all..
 
+mod arguments;
+#[cfg(feature = "tools")]
+mod build;
+#[cfg(feature = "tools")]
+mod calculator;
 mod clock;
 #[cfg(feature = "tools")]
 mod guard;
+#[cfg(feature = "tools")]
+mod http_request;
+#[cfg(feature = "lambda-tools")]
+mod lambda;
+#[cfg(feature = "tools")]
+mod mcp;
+#[cfg(feature = "tools")]
+mod openapi;
+mod secrets;
+#[cfg(feature = "tools")]
+mod service;
 #[cfg(test)]
 mod testing;
+mod toolbox;
 mod waits;
+#[cfg(feature = "tools")]
+mod web_search;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 pub use crate::domain::agent::covers;
-use crate::domain::clock::Clock;
 use crate::domain::id::{RunId, TenantId};
 use crate::engine::ports::ToolSpec;
+
+#[cfg(feature = "tools")]
+pub use build::{Functions, NoFunctions, ToolError, Workshop};
+#[cfg(feature = "lambda-tools")]
+pub use lambda::LambdaFunctions;
+pub use secrets::{NoSecrets, SecretSource};
+pub use toolbox::Toolbox;
 
 /// One tool. Its errors are texts for the model: data, not failures of the run.
 #[async_trait]
@@ -85,63 +109,9 @@ pub struct ToolResult {
     pub full: Option<String>,
 }
 
-/// The tools of this deployment, by name.
-#[derive(Clone, Default)]
-pub struct Toolbox(Vec<Arc<dyn Tool>>);
-
-impl Toolbox {
-    /// The tools that are built in.
-    #[must_use]
-    pub fn built_in(clock: Arc<dyn Clock>) -> Self {
-        Self(vec![Arc::new(clock::ClockTool(clock)), Arc::new(waits::AskHuman), Arc::new(waits::Wait)])
-    }
-
-    /// These tools.
-    #[must_use]
-    pub fn of(tools: Vec<Arc<dyn Tool>>) -> Self {
-        Self(tools)
-    }
-
-    /// What the engine must know of the tool with that name; nothing if there is none.
-    #[must_use]
-    pub fn traits(&self, name: &str) -> Option<ToolTraits> {
-        self.get(name).map(Tool::traits)
-    }
-
-    /// Whether a call of `name` may be repeated. A tool that does not exist has no effect.
-    #[must_use]
-    pub fn is_idempotent(&self, name: &str) -> bool {
-        self.traits(name).is_none_or(|traits| traits.idempotent)
-    }
-
-    /// What a model is told of the tools with these names.
-    ///
-    /// # Errors
-    /// When a server that brings tools cannot be asked for them.
-    pub async fn specs(&self, names: &[String]) -> Result<Vec<ToolSpec>, ToolsUnavailable> {
-        Ok(self.0.iter().map(|tool| tool.spec()).filter(|spec| names.iter().any(|name| covers(name, &spec.name))).collect())
-    }
-
-    /// Calls the tool with that name. Whether the run's agent may is for the caller to say.
-    pub async fn call(&self, name: &str, arguments: &Value, context: &ToolContext<'_>) -> ToolResult {
-        let result = match self.get(name) {
-            Some(tool) => tool.call(arguments, context).await,
-            None => Err(format!("no tool is named `{name}`")),
-        };
-        match result {
-            Ok(output) => ToolResult { output, is_error: false, full: None },
-            Err(problem) => ToolResult { output: format!("error: {problem}"), is_error: true, full: None },
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&dyn Tool> {
-        self.0.iter().map(AsRef::as_ref).find(|tool| tool.spec().name == name)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::covers;
 
     #[test]
     fn the_name_of_a_server_stands_for_its_tools_and_no_others() {

@@ -148,7 +148,7 @@ impl Guard {
             if let Some(body) = &body {
                 sent = sent.body(body.clone());
             }
-            let answer = sent.send().await.map_err(|error| classified(error))?;
+            let answer = sent.send().await.map_err(classified)?;
             let size: usize = answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
             if size > MOST_HEADER_BYTES {
                 return Err(FetchError::Headers);
