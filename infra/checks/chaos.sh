@@ -37,11 +37,13 @@ trap 'exit 143' TERM
 
 # Before the stack comes up: it is not to wait for a compiler.
 cargo build --quiet --locked --package tests --bin chaos
-# Short times, so that leases end and hanging calls time out while one waits; few workers, so that batches are real; attempts as on AWS.
+# Short times, so that leases end and hanging calls time out while one waits; few workers, so that batches are real; attempts as on AWS; no
+# breaker, because the judge wants to see every fault strike.
 # LeaseSeconds > ModelTimeoutSeconds + 5.
 reprise stack up --name chaos --no-ask \
     --parameter LeaseSeconds=$lease --parameter ModelTimeoutSeconds=4 --parameter MaxAttempts=4 --parameter InlineSeconds=3 \
-    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 >&2
+    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 \
+    --parameter 'Providers=[{"name":"openai","protocol":"openai","breaker":{"failures":10000}}]' >&2
 
 # Another stack on these ports would have answered in its place, and this one has nothing to be judged by.
 pid=$(sed -n 's/.*"pid":\([0-9]*\).*/\1/p' .local/stacks/chaos/run/emulator.pid)

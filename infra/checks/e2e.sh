@@ -35,10 +35,11 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # Short times, so that leases end and runs die while a test can wait for it; few workers, so that batches are real; no
-# throttle, because the emulator has one. LeaseSeconds > ModelTimeoutSeconds + 5, and InlineSeconds < the six of `slow answer`.
+# throttle, because the emulator has one; no breaker, because tests that make the model fail run beside tests that do not. LeaseSeconds > ModelTimeoutSeconds + 5, and InlineSeconds < the six of `slow answer`.
 reprise stack up --name test --no-ask \
     --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 --parameter InlineSeconds=3 \
-    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000
+    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 \
+    --parameter 'Providers=[{"name":"openai","protocol":"openai","breaker":{"failures":10000}}]'
 
 export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT" REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT"
 cargo test --locked --package tests --test runtime

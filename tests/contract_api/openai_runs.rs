@@ -72,7 +72,11 @@ async fn the_model_is_asked_as_the_request_says() {
     assert_eq!(asked["sampling"], json!({"max_output_tokens": 5, "stop": ["a", "b"]}));
     assert_eq!((&asked["effort"], &asked["output"]["schema"]["type"]), (&json!("xhigh"), &json!("object")));
     let asked = heard(json!({})).await;
-    assert_eq!((&asked["target"], &asked["sampling"], &asked["output"]), (&json!(null), &json!({}), &json!(null)), "as the agent has it");
+    assert_eq!(
+        (&asked["target"], &asked["sampling"], &asked["output"]),
+        (&json!("script::m"), &json!({}), &json!(null)),
+        "as the deployment and the agent have it"
+    );
 }
 
 #[tokio::test]

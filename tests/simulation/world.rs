@@ -222,6 +222,7 @@ impl World {
             journal: Arc::new(self.store(process)),
             queue: Arc::new(self.queue(process)),
             model: Arc::new(SimModel { sim, process: process.clone(), invariants, timeout: self.limits.model_timeout, until }),
+            routes: Arc::new(shared::fakes::routes()),
             bundle: self.bundle.clone(),
             tools: Toolbox::of(vec![Arc::new(tool)]),
             clock: Arc::new(self.clock(process)),

@@ -6,7 +6,7 @@ use agent_api::{AgentApi, Settings};
 use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::definitions;
-use shared::engine::Engine;
+use shared::engine::{Engine, Routes};
 use shared::intake::Intake;
 use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
@@ -25,6 +25,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
+        routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone())),
         bundle: definitions::load(&env)?,
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),

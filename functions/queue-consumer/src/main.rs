@@ -7,7 +7,7 @@ use queue_consumer::{Consumer, Settings};
 use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::definitions;
-use shared::engine::Engine;
+use shared::engine::{Engine, Routes};
 use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
 use shared::tools::Toolbox;
@@ -26,6 +26,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         journal: table.clone(),
         queue: queue.clone(),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
+        routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone())),
         bundle: definitions::load(&env)?,
         tools: Toolbox::built_in(clock.clone()),
         clock: clock.clone(),

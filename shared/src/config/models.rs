@@ -1,5 +1,6 @@
 //! Which models answer, in which order, and where they are: `MODEL`, `PROVIDERS` and what belongs to them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -140,6 +141,12 @@ impl ModelsConfig {
     pub fn provider(&self, name: &str) -> ProviderConfig {
         let found = self.providers.iter().find(|provider| provider.name == name);
         found.cloned().unwrap_or_else(|| ProviderConfig::of_protocol(name))
+    }
+
+    /// When the breakers of each provider open that has numbers of its own.
+    #[must_use]
+    pub fn breakers(&self) -> BTreeMap<String, BreakerConfig> {
+        self.providers.iter().map(|provider| (provider.name.clone(), provider.breaker)).collect()
     }
 
     /// Where the first model is, if not at its protocol's own address.

@@ -34,6 +34,8 @@ pub enum FailureCode {
     ProviderAuth,
     /// The provider refused the request itself: trying again would give the same.
     ProviderRejected,
+    /// No model was asked: each is switched off by an operator, or its breaker is open.
+    NoProvider,
     /// The provider's answer could not be used: empty, cut off or garbled.
     InvalidAnswer,
     /// The model's answer ended at its limit of tokens.
@@ -82,6 +84,7 @@ impl FailureCode {
             Self::ProviderUnavailable => "provider_unavailable",
             Self::ProviderAuth => "provider_auth",
             Self::ProviderRejected => "provider_rejected",
+            Self::NoProvider => "no_provider",
             Self::InvalidAnswer => "invalid_answer",
             Self::AnswerCutOff => "answer_cut_off",
             Self::AnswerRefused => "answer_refused",

@@ -6,6 +6,7 @@ pub mod agent;
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "a part of the crate agent-files, compiled here for its tests")]
 pub(crate) mod agent_files;
+pub mod board;
 pub mod breaker;
 pub mod bundle;
 pub mod bundle_file;

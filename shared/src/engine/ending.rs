@@ -107,7 +107,8 @@ impl Engine {
         let (max, code) = (self.limits.max_attempts, failure.code.clone());
         let throttles = throttles(&run, &failure);
         if throttles > 0 {
-            // The provider has no room: that says nothing about the run. Its limit of working time ends what never gets a turn.
+            // The provider has no room, or there is none that may be asked: that says nothing about the run. Its limit of working
+            // time ends what never gets a turn.
             run.attempts = run.attempts.saturating_sub(1);
         }
         match carrier {
@@ -240,9 +241,10 @@ const fn held(run: &Run) -> Guard {
     Guard::Held { lease_no: run.lease_no, steps: run.steps }
 }
 
-/// How often in a row the provider has now said that it has no room; 0 if that is not what `failure` says.
+/// How often in a row nobody has now had room for the run; 0 if that is not what `failure` says.
 fn throttles(run: &Run, failure: &Failure) -> u32 {
-    let is_throttle = |failure: &&Failure| failure.code == FailureCode::ProviderRateLimited.as_str();
+    let codes = [FailureCode::ProviderRateLimited.as_str(), FailureCode::NoProvider.as_str()];
+    let is_throttle = |failure: &&Failure| codes.contains(&failure.code.as_ref());
     if !is_throttle(&failure) {
         return 0;
     }

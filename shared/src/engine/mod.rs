@@ -11,6 +11,8 @@ mod ending;
 mod lease;
 mod live;
 pub mod ports;
+mod route;
+mod routes;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
@@ -39,6 +41,7 @@ use live::Heard;
 pub use live::Live;
 pub(crate) use live::News;
 use ports::{Claim, Guard, Journal, JournalError, Lease, Model, Queue, Refusal, Write};
+pub use routes::{Breakers, Routes};
 use tool_calls::{wait_for, waits};
 
 /// The engine's numbers; each comes from the configuration.
@@ -148,6 +151,8 @@ pub struct Engine {
     pub queue: Arc<dyn Queue>,
     /// Who answers.
     pub model: Arc<dyn Model>,
+    /// Which models may be asked, in which order.
+    pub routes: Arc<Routes>,
     /// Which agents there are, and what calls cost.
     pub bundle: Arc<Bundle>,
     /// What agents can do.

@@ -1,5 +1,6 @@
 //! In-memory ports for tests: the same promises as the real adapters, and switches to break them.
 
+mod breakers;
 mod store;
 mod sweeping;
 
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+pub use self::breakers::{MemoryBreakers, routes};
 pub use self::store::{MemoryStore, Tables};
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
@@ -316,6 +318,7 @@ pub fn engine(store: Arc<MemoryStore>, queue: Arc<MemoryQueue>, model: Arc<dyn M
         journal: store,
         queue,
         model,
+        routes: Arc::new(routes()),
         bundle: Arc::new(Bundle::embedded()),
         tools: Toolbox::built_in(clock.clone()),
         clock,

@@ -6,6 +6,7 @@ mod answer;
 mod cancel;
 mod delete;
 mod list;
+pub mod providers;
 mod redrive;
 mod response;
 
@@ -16,6 +17,7 @@ pub use self::answer::{NewAnswer, answer, time_is_over};
 pub use self::cancel::cancel;
 pub use self::delete::{Deleted, delete};
 pub use self::list::{Page, RunFilter, list};
+pub use self::providers::Switches;
 pub use self::redrive::Redrive;
 pub use self::response::answer_of;
 use crate::domain::delta::{Delta, Try};

@@ -12,7 +12,7 @@ use shared::fakes::Tables;
 use super::{Invariants, Shadow};
 
 /// Reasons of transitions that are no failures: they give the attempt back.
-const GIVEN_BACK: [&str; 4] = ["out_of_time", "question", "time", "provider_rate_limited"];
+const GIVEN_BACK: [&str; 5] = ["out_of_time", "question", "time", "provider_rate_limited", "no_provider"];
 
 impl Invariants {
     pub(super) fn check_run(&self, tables: &Tables, id: RunId) {

@@ -1,6 +1,7 @@
 //! The engine over in-memory ports: what it does when all goes well, and when each thing goes wrong.
 
 mod limits_and_waits;
+mod routing;
 mod strategies;
 mod tool_calls;
 
