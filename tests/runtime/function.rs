@@ -1,7 +1,7 @@
 //! A function as a process of its own.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -28,6 +28,12 @@ impl Function {
     /// Starts `name` with working variables, changed by `changes`: a value of `None` removes the variable.
     #[track_caller]
     pub(crate) fn start(name: &str, changes: &[(&str, Option<&str>)]) -> Self {
+        Self::start_program(&binary(name), name, changes)
+    }
+
+    /// The same from a program that was put elsewhere.
+    #[track_caller]
+    pub(crate) fn start_program(program: &Path, name: &str, changes: &[(&str, Option<&str>)]) -> Self {
         let api = RuntimeApi::start();
         let mut variables: Vec<(&str, String)> = of_lambda(name, &api.address);
         variables.extend(of_the_template(name));
@@ -38,8 +44,7 @@ impl Function {
         let output = std::env::temp_dir().join(tests::fresh(name));
         let file = fs::File::create(&output).unwrap_or_else(|error| panic!("{}: {error}", output.display()));
         let stderr = file.try_clone().unwrap_or_else(|error| panic!("{}: {error}", output.display()));
-        let program = binary(name);
-        let mut command = Command::new(&program);
+        let mut command = Command::new(program);
         command.env_clear().envs(variables).stdin(Stdio::null()).stdout(file).stderr(stderr);
         let process = command.spawn().unwrap_or_else(|error| panic!("{} (`cargo build` makes it): {error}", program.display()));
         Self { process, api, output }
@@ -113,7 +118,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
 }
 
 /// `target/<profile>/<name>`: this test's own binary is in `target/<profile>/deps/`.
-fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_else(|error| panic!("where is this test? {error}"));
     own.ancestors().nth(2).unwrap_or_else(|| panic!("{} is in no target folder", own.display())).join(name)
 }
