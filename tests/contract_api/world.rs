@@ -97,7 +97,7 @@ impl World {
         let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(10) };
         let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock: clock.clone() };
         Self {
-            agent: AgentApi { intake, records: store.clone(), clock: clock.clone(), auth },
+            agent: AgentApi { intake: Arc::new(intake), records: store.clone(), clock: clock.clone(), auth },
             dlq: DlqApi { redrive, auth },
             health: HealthApi::with(Arc::new(Probed { is_well: true }), clock.clone()),
             store,
@@ -113,7 +113,7 @@ impl World {
 
     /// With callers who wait so long.
     pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
-        self.agent.intake.patience = patience;
+        Arc::get_mut(&mut self.agent.intake).expect("nobody else has it yet").patience = patience;
         self
     }
 

@@ -71,7 +71,7 @@ impl Settings {
 /// The agent API.
 pub struct AgentApi {
     /// Accepts runs.
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     /// Shows them.
     pub records: Arc<dyn Records>,
     /// The time.
@@ -102,6 +102,10 @@ impl Api for AgentApi {
             ("GET", "/openapi.json") => Ok(Reply::text(StatusCode::OK, OPENAPI)),
             _ => Err(call.unknown_route()),
         }
+    }
+
+    fn streams(&self, method: &str, route: &str) -> bool {
+        method == "POST" && route.ends_with("/chat/completions")
     }
 
     fn error_shape(&self, call: &Call) -> ErrorShape {

@@ -99,13 +99,20 @@ struct Schema {
     _strict: Option<bool>,
 }
 
+/// How an answer is streamed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streaming {
+    /// Whether the stream ends with the usage.
+    pub(super) include_usage: bool,
+}
+
 /// A request, read and checked.
 #[derive(Debug)]
 pub(crate) struct Chat {
     /// What the caller calls the model.
     pub(super) model: String,
-    /// Whether the answer is streamed.
-    pub(super) stream: bool,
+    /// How the answer is streamed, if it is.
+    pub(super) stream: Option<Streaming>,
     /// What the agent is asked.
     pub(super) request: AgentRequest,
 }
@@ -119,7 +126,7 @@ impl Chat {
         let given: Map<String, Value> = json_body(body)?;
         let taken = serde_json::to_vec(&parameters::taken(given)?).map_err(|error| Problem::internal(&error))?;
         let body: Body = json_body(&taken)?;
-        body.include_usage()?;
+        let stream = body.streaming()?;
         let (agent, target) = split(&body.model)?;
         let mut overrides = Overrides { model: target, effort: body.effort()?, sampling: body.sampling()?, ..Overrides::default() };
         overrides.output = body.response_format.map(|Object(format)| format.read()).transpose()?.flatten();
@@ -140,7 +147,7 @@ impl Chat {
         let (prompt, messages) = question(messages::read(body.messages)?, conversation.is_some())?;
         let input = AgentInput { prompt, messages, metadata, overrides };
         let request = AgentRequest { agent: Some(agent), conversation, input, when_busy: body.multitask_strategy.0, key };
-        Ok(Self { model: body.model, stream: body.stream, request })
+        Ok(Self { model: body.model, stream, request })
     }
 }
 
@@ -178,8 +185,9 @@ fn question(mut messages: Vec<Message>, goes_on: bool) -> Result<(String, Option
 }
 
 impl Body {
-    fn include_usage(&self) -> Result<bool, Problem> {
-        let Some(Object(options)) = &self.stream_options else { return Ok(false) };
+    fn streaming(&self) -> Result<Option<Streaming>, Problem> {
+        let stream = self.stream.then_some(Streaming { include_usage: false });
+        let Some(Object(options)) = &self.stream_options else { return Ok(stream) };
         if !self.stream {
             return Err(Problem::invalid("stream_options", "is for `stream: true` only"));
         }
@@ -187,7 +195,7 @@ impl Body {
             let field = "stream_options.include_obfuscation";
             return Err(bad_request("unsupported_parameter", format!("{field}: obfuscation is not supported")).about(field));
         }
-        Ok(options.include_usage.unwrap_or(false))
+        Ok(stream.map(|_| Streaming { include_usage: options.include_usage.unwrap_or(false) }))
     }
 
     fn sampling(&self) -> Result<Sampling, Problem> {

@@ -47,12 +47,11 @@ fn ended(run: &Run) -> Problem {
 }
 
 /// The caller's time is over, or nothing can be done for it now; the run is on record and goes on.
-fn goes_on(run: &Run) -> Problem {
+pub(super) fn goes_on(run: &Run) -> Problem {
     let later =
         format!("The run goes on: send the request again with the same Idempotency-Key to wait for it, or see GET /v1/runs/{}.", run.id);
-    if let Some(Waiting::Answer { question_id, question, .. } | Waiting::Approval { question_id, question, .. }) = &run.waiting {
-        let detail = format!("The agent asks: {question} Answer {question_id} at POST /v1/runs/{}/answer.", run.id);
-        return Problem::conflict("question_open", detail).of_question(question_id);
+    if let Some(problem) = question(run) {
+        return problem;
     }
     let why = run.error().map(|failure| (failure.code.as_ref(), failure.message.as_str()));
     match why {
@@ -70,6 +69,17 @@ fn goes_on(run: &Run) -> Problem {
             let detail = format!("The run has not finished in the time that a request has. {later}");
             Problem::new(StatusCode::GATEWAY_TIMEOUT, "run_not_finished", detail).after(ASK_AGAIN)
         }
+    }
+}
+
+/// What the agent asks a person, if the run waits for that.
+pub(super) fn question(run: &Run) -> Option<Problem> {
+    match &run.waiting {
+        Some(Waiting::Answer { question_id, question, .. } | Waiting::Approval { question_id, question, .. }) => {
+            let detail = format!("The agent asks: {question} Answer {question_id} at POST /v1/runs/{}/answer.", run.id);
+            Some(Problem::conflict("question_open", detail).of_question(question_id))
+        }
+        Some(Waiting::Turn | Waiting::Time { .. }) | None => None,
     }
 }
 

@@ -6,10 +6,14 @@
 
 mod answer;
 mod body;
+mod chunks;
 mod failures;
 mod messages;
 mod models;
 mod parameters;
+mod stream;
+#[cfg(test)]
+mod stream_tests;
 mod tools;
 
 use std::borrow::Cow;
@@ -24,7 +28,7 @@ use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, RUN_ID, Reply};
 use shared::intake::{Accepted, IntakeError};
 
 use self::answer::{Completion, answer_of};
-use self::body::Chat;
+use self::body::{Chat, Streaming};
 use crate::metadata::with_results;
 use crate::start::refused;
 use crate::{AgentApi, unavailable};
@@ -60,8 +64,8 @@ fn no_model(bundle: &Bundle) -> Problem {
 impl AgentApi {
     pub(crate) async fn chat(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
         let chat = Chat::read(&call.body, call.request_key()?)?;
-        if chat.stream {
-            return Err(bad_request("unsupported_parameter", "stream: streaming is not supported yet").about("stream"));
+        if let Some(Streaming { include_usage }) = chat.stream {
+            return self.chat_stream(principal, call, chat, include_usage).await;
         }
         let has_key = chat.request.key.is_some();
         let accepted = self.intake.while_waiting(principal, chat.request.clone()).await.map_err(|error| self.not_accepted(error, &chat))?;
