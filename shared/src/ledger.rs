@@ -5,6 +5,7 @@ use crate::domain::conversation::{Conversation, Entered, Left};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{RunId, TenantId};
 use crate::domain::run::{Archive, Cause, Run};
+use crate::domain::spend::Spent;
 use crate::domain::state::Command;
 use crate::domain::step::Step;
 use crate::domain::task::Task;
@@ -48,17 +49,21 @@ pub struct Committed {
 pub async fn commit(journal: &dyn Journal, change: Change<'_>) -> Result<Committed, JournalError> {
     let mut run = change.run.clone();
     let archive = run.spill();
+    let end = TurnEnd::of(&run);
+    let spent = end.and_then(|_| run.count_spend());
     let mut base = vec![Write::Run(&run, change.guard)];
     base.extend(archive.as_ref().map(|archive| Write::Archive(&run, archive)));
     base.extend(change.step.map(|step| Write::Step(&run, step)));
-    let Some(end) = TurnEnd::of(&run) else {
+    base.extend(spent.map(|spent| Write::Spend(&run.tenant, spent)));
+    let spend = spent.map(|spent| spent.spend).unwrap_or_default();
+    let Some(end) = end else {
         journal.write(&base).await?;
         return Ok(Committed { run, next: None });
     };
     let answer = change.response.map(|(text, step)| if text.len() > LONGEST_IN_TURN { Answer::InStep(step) } else { Answer::Text(text) });
     // As if it were alone in its conversation, which it nearly always is; else the refusal says how the conversation stands.
     let turn = Write::EndTurn(&run, end, answer);
-    let alone = [base.clone(), vec![turn, Write::Conversation(&run.tenant, ConversationWrite::LeaveAlone(&run))]].concat();
+    let alone = [base.clone(), vec![turn, Write::Conversation(&run.tenant, ConversationWrite::LeaveAlone(&run, spend))]].concat();
     let mut found = match journal.write(&alone).await {
         Ok(()) => return Ok(Committed { run, next: None }),
         Err(WriteError::Refused { index, found }) if index + 1 == alone.len() => found,
@@ -71,6 +76,7 @@ pub async fn commit(journal: &dyn Journal, change: Change<'_>) -> Result<Committ
             journal.write(&base).await?;
             return Ok(Committed { run, next: None });
         };
+        conversation.spend += spend;
         let next = leave(journal, &mut conversation, &run, change.cause).await?;
         let woken = next.as_ref().map(|next| next.spilled());
         let mut writes = [base.clone(), vec![turn, Write::Conversation(&run.tenant, ConversationWrite::Put(&conversation))]].concat();
@@ -171,6 +177,16 @@ pub async fn revive(journal: &dyn Journal, dead: &Run, cause: Cause<'_>) -> Resu
     Err(JournalError::Unavailable("the conversation moved too often".into()))
 }
 
+/// A run that a later message or a deletion ends.
+pub(crate) struct Cancelled {
+    /// As it is after its end.
+    pub(crate) run: Run,
+    /// What its write is conditional on.
+    pub(crate) guard: Guard,
+    /// What it had used. Of runs that only waited that is nothing, so that the ends of a whole line still fit into one transaction.
+    pub(crate) spent: Option<Spent>,
+}
+
 /// The runs of a conversation that a later message or a deletion ends, each as it is after its end, with its guard.
 ///
 /// # Errors
@@ -180,7 +196,7 @@ pub(crate) async fn cancelled(
     tenant: &TenantId,
     ids: &[RunId],
     cause: Cause<'_>,
-) -> Result<Vec<(Run, Guard)>, JournalError> {
+) -> Result<Vec<Cancelled>, JournalError> {
     let mut runs = Vec::with_capacity(ids.len());
     for id in ids {
         let Some(mut run) = journal.run(tenant, *id).await? else { continue };
@@ -188,7 +204,8 @@ pub(crate) async fn cancelled(
         if run.apply(Command::Cancel, cause).is_ok() {
             let message = format!("cancelled by {}: {}", cause.by, cause.reason);
             run.note(Failure::new(FailureCode::CancelRequested, message, cause.at, run.attempts));
-            runs.push((run, guard));
+            let spent = run.count_spend();
+            runs.push(Cancelled { run, guard, spent });
         }
     }
     Ok(runs)

@@ -127,7 +127,12 @@ async fn reads() -> Vec<Answer> {
     assert_eq!((turns.text("/turns/0/run_id"), turns.text("/turns/0/response")), (run, "done"));
     let list = world.call(get("/v1/runs").query("status", "completed").query("limit", "1")).await;
     assert_eq!(list.text("/runs/0/run_id"), run);
-    let mut answers = vec![shown, steps, turns, list];
+    let usage = world.call(get("/v1/usage")).await;
+    let (total, spend) = (&usage.body["total"], &turns.body["spend"]);
+    assert_eq!((&total["runs"], &total["usage"]["input_tokens"], &total["cost_usd"]), (&json!(1), &json!(10), &Value::Null), "{total}");
+    assert_eq!((spend, usage.body["days"].as_array().map(Vec::len)), (total, Some(7)), "a conversation's and a day's are the same sum");
+    assert_eq!(world.call(get("/v1/usage").query("since", "2020-01-01")).await.status, 400, "more days than one answer tells of");
+    let mut answers = vec![shown, steps, turns, list, usage];
     for route in ["/v1/runs/{id}", "/v1/runs/{id}/steps"] {
         answers.push(world.call(get(route).id(NO_RUN)).await);
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use shared::domain::conversation::Conversation;
 use shared::domain::delta::{Delta, Try};
 use shared::domain::event::{AgentInput, Event};
 use shared::domain::id::{ConversationId, EventId, RunId, TenantId};
 use shared::domain::message::Message;
 use shared::domain::run::{Archive, Run};
+use shared::domain::spend::Spend;
 use shared::domain::state::RunState;
 use shared::domain::step::Step;
 use shared::domain::task::Task;
@@ -269,6 +271,10 @@ impl Records for SimStore {
 
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError> {
         self.read(self.store.count(tenant, state)).await
+    }
+
+    async fn spend(&self, tenant: &TenantId, day: Date) -> Result<Spend, JournalError> {
+        self.read(self.store.spend(tenant, day)).await
     }
 
     async fn turns(&self, tenant: &TenantId, id: ConversationId, after: Option<RunId>, limit: usize) -> Result<Vec<Turn>, JournalError> {

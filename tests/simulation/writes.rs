@@ -7,6 +7,7 @@ use shared::domain::event::{AgentInput, Event};
 use shared::domain::id::{ConversationId, RunId, TenantId};
 use shared::domain::idempotency::UsedKey;
 use shared::domain::run::{Archive, Run};
+use shared::domain::spend::{Spend, Spent};
 use shared::domain::step::Step;
 use shared::domain::turn::{Turn, TurnEnd};
 use shared::engine::ports::{Answer, ConversationWrite, Guard, Mark, Write};
@@ -23,7 +24,8 @@ pub(crate) enum OwnedWrite {
     EndTurn(Box<Run>, TurnEnd, Option<OwnedAnswer>),
     Open(TenantId, Conversation),
     TakeFree(TenantId, Box<Run>),
-    LeaveAlone(TenantId, Box<Run>),
+    LeaveAlone(TenantId, Box<Run>, Spend),
+    Spend(TenantId, Spent),
     Put(TenantId, Conversation),
     Key(TenantId, UsedKey),
     Mark(TenantId, Mark),
@@ -55,7 +57,10 @@ impl OwnedWrite {
             ),
             Write::Conversation(tenant, ConversationWrite::Open(new)) => Self::Open((*tenant).clone(), (*new).clone()),
             Write::Conversation(tenant, ConversationWrite::TakeFree(run)) => Self::TakeFree((*tenant).clone(), boxed(run)),
-            Write::Conversation(tenant, ConversationWrite::LeaveAlone(run)) => Self::LeaveAlone((*tenant).clone(), boxed(run)),
+            Write::Conversation(tenant, ConversationWrite::LeaveAlone(run, spend)) => {
+                Self::LeaveAlone((*tenant).clone(), boxed(run), *spend)
+            }
+            Write::Spend(tenant, spent) => Self::Spend((*tenant).clone(), *spent),
             Write::Conversation(tenant, ConversationWrite::Put(new)) => Self::Put((*tenant).clone(), (*new).clone()),
             Write::Key(tenant, key) => Self::Key((*tenant).clone(), (*key).clone()),
             Write::Mark(tenant, mark) => Self::Mark((*tenant).clone(), (*mark).clone()),
@@ -81,7 +86,8 @@ impl OwnedWrite {
             ),
             Self::Open(tenant, new) => Write::Conversation(tenant, ConversationWrite::Open(new)),
             Self::TakeFree(tenant, run) => Write::Conversation(tenant, ConversationWrite::TakeFree(run)),
-            Self::LeaveAlone(tenant, run) => Write::Conversation(tenant, ConversationWrite::LeaveAlone(run)),
+            Self::LeaveAlone(tenant, run, spend) => Write::Conversation(tenant, ConversationWrite::LeaveAlone(run, *spend)),
+            Self::Spend(tenant, spent) => Write::Spend(tenant, *spent),
             Self::Put(tenant, new) => Write::Conversation(tenant, ConversationWrite::Put(new)),
             Self::Key(tenant, key) => Write::Key(tenant, key),
             Self::Mark(tenant, mark) => Write::Mark(tenant, mark),
@@ -99,7 +105,7 @@ pub(crate) fn touched(writes: &[Write<'_>]) -> (Vec<RunId>, Vec<ConversationId>)
                 conversations.push(run.conversation);
             }
             Write::Conversation(_, ConversationWrite::Open(c) | ConversationWrite::Put(c)) => conversations.push(c.id),
-            Write::Conversation(_, ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run)) => {
+            Write::Conversation(_, ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run, _)) => {
                 conversations.push(run.conversation);
             }
             Write::Step(..)
@@ -109,6 +115,7 @@ pub(crate) fn touched(writes: &[Write<'_>]) -> (Vec<RunId>, Vec<ConversationId>)
             | Write::Turn(..)
             | Write::EndTurn(..)
             | Write::Key(..)
+            | Write::Spend(..)
             | Write::Mark(..) => {}
         }
     }
@@ -128,10 +135,11 @@ pub(crate) fn fit_into_one_transaction(writes: &[Write<'_>]) -> bool {
         Write::Turn(run, turn) => format!("turn {} {}", run.conversation, turn.run_id),
         Write::EndTurn(run, ..) => format!("turn {} {}", run.conversation, run.id),
         Write::Conversation(_, ConversationWrite::Open(c) | ConversationWrite::Put(c)) => format!("conversation {}", c.id),
-        Write::Conversation(_, ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run)) => {
+        Write::Conversation(_, ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run, _)) => {
             format!("conversation {}", run.conversation)
         }
         Write::Key(_, key) => format!("key {}", key.digest),
+        Write::Spend(_, spent) => format!("spend {} {}", spent.day, spent.shard),
         Write::Mark(_, mark) => format!("mark {}", mark.key),
     };
     let items: BTreeSet<String> = writes.iter().map(item).collect();
@@ -159,11 +167,12 @@ pub(crate) fn words(writes: &[Write<'_>]) -> String {
         Write::EndTurn(_, end, _) => format!("turn {end:?}"),
         Write::Conversation(_, ConversationWrite::Open(_)) => "open".into(),
         Write::Conversation(_, ConversationWrite::TakeFree(_)) => "take free".into(),
-        Write::Conversation(_, ConversationWrite::LeaveAlone(_)) => "leave alone".into(),
+        Write::Conversation(_, ConversationWrite::LeaveAlone(..)) => "leave alone".into(),
         Write::Conversation(_, ConversationWrite::Put(c)) => {
             format!("conversation v{} active {} line {}", c.version, c.active_run.map_or("-".into(), |run| run.to_string()), c.line.len())
         }
         Write::Key(..) => "key".into(),
+        Write::Spend(..) => "spend".into(),
         Write::Mark(..) => "mark".into(),
     };
     writes.iter().map(word).collect::<Vec<_>>().join(" + ")

@@ -10,6 +10,7 @@ mod overrides;
 mod requests;
 mod runs;
 mod start;
+mod usage;
 mod views;
 
 use std::sync::Arc;
@@ -94,6 +95,7 @@ impl Api for AgentApi {
             ("GET", "/v1/conversations/{id}") => self.conversation(&principal, call).await,
             ("DELETE", "/v1/conversations/{id}") => self.delete(&principal, call.id("id")?).await,
             ("POST", "/v1/events") => self.publish(&principal, call).await,
+            ("GET", "/v1/usage") => self.usage(&principal, call).await,
             ("GET", "/v1/events/{id}") => self.event(&principal, call.id("id")?).await,
             ("GET", "/v1/agent/history/{id}") => self.history(&principal, call.id("id")?).await,
             ("POST", "/v1/chat/completions" | "/v1/agent/chat/completions" | "/chat/completions") => self.chat(&principal, call).await,

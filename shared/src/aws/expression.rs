@@ -142,6 +142,14 @@ impl Expression {
         self
     }
 
+    /// Adds to the attribute, a number; one that is absent counts as 0.
+    pub(super) fn add(mut self, name: &'static str, more: AttributeValue) -> Self {
+        let alias = self.name(name);
+        let (zero, more) = (self.value("zero", super::items::n(0)), self.value(name, more));
+        self.set.push(format!("{alias} = if_not_exists({alias}, {zero}) + {more}"));
+        self
+    }
+
     /// Adds to the end of the attribute, a list; one that is absent counts as empty.
     pub(super) fn append(mut self, name: &'static str, value: AttributeValue) -> Self {
         let alias = self.name(name);

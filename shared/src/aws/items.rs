@@ -8,6 +8,7 @@
 //! | step | `<tenant>#run#<run>` | `step#000001`, see [`super::chunks`] |
 //! | what was said of a step so far | `<tenant>#run#<run>` | `delta#000001#<try>#000001` |
 //! | event | `<tenant>#event#<event>` | `event` |
+//! | what a tenant has spent on a day | `<tenant>#spend#<day>#<partition>` | `<shard>`, see [`crate::domain::spend`] |
 //! | conversation | `<tenant>#conv#<conversation>` | `conv` |
 //! | turn | `<tenant>#conv#<conversation>` | `turn#<run>` |
 //! | used key | `<tenant>#key#<digest>` | `key` |
@@ -21,6 +22,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -31,6 +33,7 @@ use crate::domain::event::{AgentInput, Event};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::idempotency::UsedKey;
 use crate::domain::run::{Archive, Run};
+use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::turn::Turn;
 use crate::engine::ports::JournalError;
@@ -132,6 +135,11 @@ impl Key {
 
     pub(super) fn mark(tenant: &TenantId, key: &str) -> Self {
         Self { pk: format!("{tenant}#mark#{key}"), sk: "mark".into() }
+    }
+
+    /// A day's items of a tenant are spread over eight partitions, which see 125 writes a second each at 1,000 runs a second.
+    pub(super) fn spend(tenant: &TenantId, day: Date, shard: u8) -> Self {
+        Self { pk: format!("{tenant}#spend#{day}#{}", shard % SHARDS), sk: format!("{shard:02}") }
     }
 
     pub(super) fn into_item(self) -> Item {
@@ -259,6 +267,10 @@ pub(super) fn conversation_item(tenant: &TenantId, conversation: &Conversation) 
 }
 
 pub(super) fn conversation_of(item: Item) -> Result<Conversation, JournalError> {
+    read(item)
+}
+
+pub(super) fn spend_of(item: Item) -> Result<Spend, JournalError> {
     read(item)
 }
 

@@ -7,14 +7,16 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::expression::Expression;
-use super::items::{Item, Key, SHARDS, Table, archive_of, delta_of, index_partition, n, run_of};
+use super::items::{Item, Key, SHARDS, Table, archive_of, delta_of, index_partition, n, run_of, spend_of};
 use super::query::{PAGES, Stretch, too_much};
 use super::unavailable;
 use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
 use crate::domain::run::{Archive, Run};
+use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::step::Step;
 use crate::domain::turn::Turn;
@@ -102,6 +104,18 @@ impl Records for Table {
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError> {
         let shards = (0..SHARDS).map(|shard| self.shard_count(index_partition(tenant, Some(state), shard), state));
         Ok(try_join_all(shards).await?.into_iter().sum())
+    }
+
+    async fn spend(&self, tenant: &TenantId, day: Date) -> Result<Spend, JournalError> {
+        let partitions = (0..SHARDS).map(|partition| async move {
+            let Key { pk, .. } = Key::spend(tenant, day, partition);
+            self.items(&Stretch { pk, from: "00".into(), to: "99".into() }, None).await
+        });
+        let items = try_join_all(partitions).await?.into_iter().flatten();
+        items.map(spend_of).try_fold(Spend::NONE, |mut sum, more| {
+            sum += more?;
+            Ok(sum)
+        })
     }
 
     async fn turns(

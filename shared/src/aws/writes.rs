@@ -13,6 +13,7 @@ use super::unavailable;
 use crate::domain::clock::rfc3339_millis;
 use crate::domain::id::TenantId;
 use crate::domain::run::Run;
+use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::step::Step;
 use crate::domain::turn::TurnEnd;
@@ -90,6 +91,9 @@ impl Table {
                 let now = n(key.created_at.as_second());
                 self.put_or_tell(key_item(tenant, key)?, Expression::default().any(|e| e.if_absent("pk").if_at_most("expires_at", now)))?
             }
+            Write::Spend(tenant, spent) => {
+                self.update(Key::spend(tenant, spent.day, spent.shard), adds(Expression::default(), spent.spend))?
+            }
             Write::Mark(tenant, mark) => self.mark(tenant, mark, is_over)?,
         }])
     }
@@ -129,8 +133,8 @@ impl Table {
                 let free = free.any(|e| e.if_absent("last_run").if_below("last_run", s(run.id)));
                 self.update_or_tell(of(run), free.set("active_run", s(run.id)).set("last_run", s(run.id)))
             }
-            ConversationWrite::LeaveAlone(run) => {
-                let alone = touched(run).if_is("active_run", s(run.id)).if_absent("line").remove("active_run");
+            ConversationWrite::LeaveAlone(run, spend) => {
+                let alone = adds(touched(run), spend).if_is("active_run", s(run.id)).if_absent("line").remove("active_run");
                 self.update_or_tell(of(run), alone)
             }
             ConversationWrite::Put(new) => {
@@ -151,6 +155,11 @@ impl Table {
         };
         self.update_or_tell(Key::mark(tenant, &mark.key), expression)
     }
+}
+
+/// Adds what is not nothing.
+fn adds(expression: Expression, spend: Spend) -> Expression {
+    spend.parts().into_iter().filter(|(_, more)| *more > 0).fold(expression, |sum, (name, more)| sum.add(name, n(more)))
 }
 
 /// Whether the window of the mark that is there has ended.

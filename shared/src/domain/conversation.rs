@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::rfc3339_millis;
 use super::id::{ConversationId, RunId};
+use super::spend::Spend;
 
 /// How many runs may wait for their turn. An interruption ends them all in one transaction, which takes 100 items: two for each.
 pub const LONGEST_LINE: usize = 40;
@@ -29,6 +30,9 @@ pub struct Conversation {
     /// Its user has asked for its deletion, which takes many writes: it takes no run any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_being_deleted: bool,
+    /// What its runs have used that have ended.
+    #[serde(flatten)]
+    pub spend: Spend,
     /// When it began.
     #[serde(with = "rfc3339_millis")]
     pub created_at: Timestamp,
@@ -85,6 +89,7 @@ impl Conversation {
             last_run: Some(run),
             version: 1,
             is_being_deleted: false,
+            spend: Spend::NONE,
             created_at: now,
             updated_at: now,
         }

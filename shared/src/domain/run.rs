@@ -12,6 +12,7 @@ use super::clock::{after, between, rfc3339_millis};
 use super::event::Event;
 use super::failure::{Failure, FailureCode};
 use super::id::{ConversationId, EventId, RunId, TenantId};
+use super::spend::Counted;
 use super::state::{Command, RunState};
 use super::step::Usage;
 use super::task::Task;
@@ -141,6 +142,9 @@ pub struct Run {
     /// What its model calls have cost so far, in millionths of a US dollar; absent once one of them has no known price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
+    /// What of both was counted when it last ended, see [`super::spend`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
     /// The latest transitions, oldest first; the first of all is its acceptance.
     #[serde(default)]
     pub transitions: Vec<Transition>,
@@ -201,6 +205,7 @@ impl Run {
             steps: 0,
             usage: Usage::default(),
             cost_micros: Some(0),
+            counted: None,
             transitions: vec![accepted],
             archives: 0,
             failures: Vec::new(),

@@ -184,6 +184,23 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+impl Usage {
+    /// None.
+    pub const NONE: Self = Self { input_tokens: 0, output_tokens: 0, cached_input_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 };
+
+    /// What came on top of `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(earlier.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(earlier.output_tokens),
+            cached_input_tokens: self.cached_input_tokens.saturating_sub(earlier.cached_input_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_sub(earlier.cache_write_tokens),
+            reasoning_tokens: self.reasoning_tokens.saturating_sub(earlier.reasoning_tokens),
+        }
+    }
+}
+
 impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
@@ -208,9 +225,7 @@ impl StepBody {
     pub const fn usage(&self) -> Usage {
         match self {
             Self::Model(model) => model.usage,
-            Self::Tool(_) | Self::Approval(_) => {
-                Usage { input_tokens: 0, output_tokens: 0, cached_input_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 }
-            }
+            Self::Tool(_) | Self::Approval(_) => Usage::NONE,
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::domain::idempotency::UsedKey;
 use crate::domain::message::Message;
 use crate::domain::overrides::ToolChoice;
 use crate::domain::run::{Archive, Run, Seen, Transition};
+use crate::domain::spend::{Spend, Spent};
 use crate::domain::state::RunState;
 use crate::domain::step::{FinishReason, Step, Usage};
 use crate::domain::task::Task;
@@ -170,6 +171,8 @@ pub enum Write<'a> {
     Conversation(&'a TenantId, ConversationWrite<'a>),
     /// A key that is not remembered, or not any more at that time.
     Key(&'a TenantId, &'a UsedKey),
+    /// Adds to what a tenant has spent; on no condition.
+    Spend(&'a TenantId, Spent),
     /// A mark of a trigger: that it has seen something, or how often it ran. See [`Mark`].
     Mark(&'a TenantId, &'a Mark),
 }
@@ -216,7 +219,7 @@ pub enum ConversationWrite<'a> {
     /// `run` takes it if nobody has it and its id is above the latest: saves reading it.
     TakeFree(&'a Run),
     /// `run` leaves it if it is its turn and nobody waits: saves reading it.
-    LeaveAlone(&'a Run),
+    LeaveAlone(&'a Run, Spend),
     /// On condition that its version is the one before this one.
     Put(&'a Conversation),
 }

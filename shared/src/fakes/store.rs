@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::{locked, unavailable};
 use crate::domain::conversation::Conversation;
@@ -14,6 +15,7 @@ use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
 use crate::domain::idempotency::UsedKey;
 use crate::domain::message::Message;
 use crate::domain::run::{Archive, Run};
+use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::step::{Step, StepBody};
 use crate::domain::task::Task;
@@ -46,6 +48,8 @@ pub struct Tables {
     pub keys: HashMap<(TenantId, String), UsedKey>,
     /// Marks of triggers, each below its tenant: how often, and until when.
     pub marks: HashMap<(TenantId, String), (u32, i64)>,
+    /// What each tenant has spent on each day, by shard.
+    pub spend: HashMap<(TenantId, Date, u8), Spend>,
     /// Whose conversations and events are; those that a test has put belong to everybody.
     owners: HashMap<String, TenantId>,
 }
@@ -159,6 +163,7 @@ impl Tables {
                     Some(used) => Err(Found::Key(used.clone())),
                 }
             }
+            Write::Spend(..) => Ok(()),
             Write::Mark(tenant, mark) => {
                 let marked =
                     self.marks.get(&((*tenant).clone(), mark.key.clone())).filter(|(_, expires_at)| *expires_at > mark.now.as_second());
@@ -178,8 +183,8 @@ impl Tables {
                 let ConversationWrite::TakeFree(run) = write else { return false };
                 stored.active_run.is_none() && !stored.is_being_deleted && stored.last_run.is_none_or(|last| last < run.id)
             }),
-            ConversationWrite::LeaveAlone(run) => (run.conversation, |stored, write| {
-                let ConversationWrite::LeaveAlone(run) = write else { return false };
+            ConversationWrite::LeaveAlone(run, _) => (run.conversation, |stored, write| {
+                let ConversationWrite::LeaveAlone(run, _) = write else { return false };
                 stored.active_run == Some(run.id) && stored.line.is_empty()
             }),
             ConversationWrite::Put(conversation) => (conversation.id, |stored, write| {
@@ -241,6 +246,9 @@ impl Tables {
             Write::Key(tenant, key) => {
                 self.keys.insert(((*tenant).clone(), key.digest.clone()), (*key).clone());
             }
+            Write::Spend(tenant, spent) => {
+                *self.spend.entry(((*tenant).clone(), spent.day, spent.shard)).or_default() += spent.spend;
+            }
             Write::Mark(tenant, mark) => {
                 let marked = self.marks.entry(((*tenant).clone(), mark.key.clone())).or_insert((0, mark.expires_at));
                 if marked.1 <= mark.now.as_second() {
@@ -256,7 +264,7 @@ impl Tables {
             ConversationWrite::Open(new) | ConversationWrite::Put(new) => {
                 self.conversations.insert(new.id, new.clone());
             }
-            ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run) => {
+            ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run, _) => {
                 let Some(stored) = self.conversations.get_mut(&run.conversation) else { return };
                 stored.version += 1;
                 stored.updated_at = run.updated_at;
@@ -265,6 +273,9 @@ impl Tables {
                     stored.last_run = Some(run.id);
                 } else {
                     stored.active_run = None;
+                }
+                if let ConversationWrite::LeaveAlone(_, spend) = write {
+                    stored.spend += spend;
                 }
             }
         }
@@ -446,6 +457,14 @@ impl Records for MemoryStore {
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError> {
         self.check()?;
         Ok(locked(&self.tables).runs.values().filter(|run| run.tenant == *tenant && run.state == state).count() as u64)
+    }
+
+    async fn spend(&self, tenant: &TenantId, day: Date) -> Result<Spend, JournalError> {
+        self.check()?;
+        let tables = locked(&self.tables);
+        let mut sum = Spend::NONE;
+        tables.spend.iter().filter(|((by, on, _), _)| by == tenant && *on == day).for_each(|(_, spend)| sum += *spend);
+        Ok(sum)
     }
 
     async fn turns(&self, tenant: &TenantId, id: ConversationId, after: Option<RunId>, limit: usize) -> Result<Vec<Turn>, JournalError> {

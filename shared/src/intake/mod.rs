@@ -16,12 +16,13 @@ use crate::domain::id::{ConversationId, EventId, RunId};
 use crate::domain::idempotency::{KeyOutcome, RequestKey, UsedKey};
 use crate::domain::principal::Principal;
 use crate::domain::run::{Cause, LEASE_GRACE, Run, Transition};
+use crate::domain::spend::Spent;
 use crate::domain::state::RunState;
 use crate::domain::turn::{INTERRUPTED, ROLLED_BACK, Turn, TurnEnd};
 use crate::domain::waiting::Waiting;
 use crate::engine::ports::{ConversationWrite, Found, Guard, JournalError, Write, WriteError};
 use crate::engine::{Carrier, Engine, Hold, Window};
-use crate::ledger::cancelled;
+use crate::ledger::{Cancelled, cancelled};
 use crate::operate::Records;
 use crate::telemetry::chain;
 pub use events::{NewEvent, Published};
@@ -249,6 +250,7 @@ impl Intake {
                 // This one may have been asked for a while ago: others began and ended meanwhile.
                 let cause = Cause { at: self.engine.clock.now(), by: &principal.name, reason, patience: self.engine.limits.lease };
                 ended = cancelled(self.records.as_ref(), &run.tenant, &conversation.clear(cause.at), cause).await?;
+                ended.iter().filter_map(|ended| ended.spent).for_each(|spent| conversation.spend += spent.spend);
             }
         }
         match conversation.enter(run.id, now) {
@@ -277,7 +279,7 @@ impl Intake {
         let tenant = &run.tenant;
         let turn = Turn::new(run.id, request.input.as_messages(), run.created_at);
         let mut writes: Vec<Write<'_>> = key.map(|key| Write::Key(tenant, key)).into_iter().collect();
-        let ended: &[(Run, Guard)] = match plan {
+        let ended: &[Cancelled] = match plan {
             Plan::Open(conversation) => {
                 writes.push(Write::Conversation(tenant, ConversationWrite::Open(conversation)));
                 &[]
@@ -292,10 +294,11 @@ impl Intake {
             }
         };
         writes.extend([Write::Event(tenant, event), Write::Run(run, Guard::New), Write::Turn(run, &turn)]);
-        for (ended, guard) in ended {
-            writes.push(Write::Run(ended, *guard));
-            writes.extend(TurnEnd::of(ended).map(|end| Write::EndTurn(ended, end, None)));
+        for Cancelled { run, guard, .. } in ended {
+            writes.push(Write::Run(run, *guard));
+            writes.extend(TurnEnd::of(run).map(|end| Write::EndTurn(run, end, None)));
         }
+        writes.extend(Spent::together(ended.iter().filter_map(|ended| ended.spent)).map(|spent| Write::Spend(tenant, spent)));
         self.engine.journal.write(&writes).await
     }
 }
@@ -307,7 +310,7 @@ enum Plan {
     /// It takes it if it is free.
     TakeFree,
     /// The conversation after it, and the runs that end for it.
-    Put(Conversation, Vec<(Run, Guard)>),
+    Put(Conversation, Vec<Cancelled>),
 }
 
 /// The run as it is accepted in that state.

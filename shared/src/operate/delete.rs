@@ -4,6 +4,7 @@
 use super::{CommandError, Erasure, Records};
 use crate::domain::id::{ConversationId, TenantId};
 use crate::domain::run::Cause;
+use crate::domain::spend::Spent;
 use crate::engine::ports::{ConversationWrite, JournalError, Write, WriteError};
 use crate::ledger::cancelled;
 
@@ -49,7 +50,8 @@ async fn close(records: &dyn Records, cause: Cause<'_>, tenant: &TenantId, id: C
         let ids = conversation.close(cause.at);
         let cancelled = cancelled(records, tenant, &ids, cause).await?;
         let mut writes = vec![Write::Conversation(tenant, ConversationWrite::Put(&conversation))];
-        writes.extend(cancelled.iter().map(|(run, guard)| Write::Run(run, *guard)));
+        writes.extend(cancelled.iter().map(|ended| Write::Run(&ended.run, ended.guard)));
+        writes.extend(Spent::together(cancelled.iter().filter_map(|ended| ended.spent)).map(|spent| Write::Spend(tenant, spent)));
         match records.write(&writes).await {
             Ok(()) => return Ok(()),
             Err(WriteError::Refused { .. }) => {}

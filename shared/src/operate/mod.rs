@@ -12,6 +12,7 @@ mod response;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 pub use self::answer::{NewAnswer, answer, time_is_over};
 pub use self::cancel::cancel;
@@ -23,6 +24,7 @@ pub use self::response::answer_of;
 use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
 use crate::domain::run::{Archive, Run};
+use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::step::Step;
 use crate::domain::task::Task;
@@ -53,6 +55,8 @@ pub trait Records: Journal {
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError>;
     /// How many runs are in `state` (only states that are listed).
     async fn count(&self, tenant: &TenantId, state: RunState) -> Result<u64, JournalError>;
+    /// What the tenant's runs have used that ended on that day.
+    async fn spend(&self, tenant: &TenantId, day: Date) -> Result<Spend, JournalError>;
     /// The turns of a conversation after `after`, in order, at most `limit`.
     async fn turns(
         &self,

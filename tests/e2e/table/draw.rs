@@ -13,6 +13,7 @@ use shared::domain::id::TenantId;
 use shared::domain::idempotency::{KeyOutcome, RequestKey, UsedKey};
 use shared::domain::message::{Message, ToolCall};
 use shared::domain::run::{Archive, Cause, Run};
+use shared::domain::spend::Spend;
 use shared::domain::state::{Command, RunState};
 use shared::domain::step::{FinishReason, ModelStep, Step, StepBody, ToolStep, Usage};
 use shared::domain::turn::{Turn, TurnEnd};
@@ -37,7 +38,7 @@ pub(crate) enum Drawn {
     EndTurn(Run, TurnEnd, Option<Result<String, u32>>),
     Open(Conversation),
     TakeFree(Run),
-    LeaveAlone(Run),
+    LeaveAlone(Run, Spend),
     Put(Conversation),
     Key(UsedKey),
     Mark(Mark),
@@ -64,7 +65,7 @@ impl Drawn {
             }
             Self::Open(new) => conversation(ConversationWrite::Open(new)),
             Self::TakeFree(run) => conversation(ConversationWrite::TakeFree(run)),
-            Self::LeaveAlone(run) => conversation(ConversationWrite::LeaveAlone(run)),
+            Self::LeaveAlone(run, spend) => conversation(ConversationWrite::LeaveAlone(run, *spend)),
             Self::Put(new) => conversation(ConversationWrite::Put(new)),
             Self::Key(key) => Write::Key(tenant, key),
             Self::Mark(mark) => Write::Mark(tenant, mark),
@@ -81,7 +82,7 @@ impl Drawn {
             Self::Event(event) => format!("event {}", event.id),
             Self::Turn(run, _) | Self::EndTurn(run, ..) => format!("turn {}", run.id),
             Self::Open(conversation) | Self::Put(conversation) => format!("conversation {}", conversation.id),
-            Self::TakeFree(run) | Self::LeaveAlone(run) => format!("conversation {}", run.conversation),
+            Self::TakeFree(run) | Self::LeaveAlone(run, _) => format!("conversation {}", run.conversation),
             Self::Key(key) => format!("key {}", key.digest),
             Self::Mark(mark) => format!("mark {}", mark.key),
         }
@@ -247,7 +248,10 @@ impl Draw {
         match (self.below(5), stored) {
             (0, _) | (1 | 2, None) => Drawn::Open(new()),
             (1, Some(_)) => Drawn::TakeFree(run),
-            (2, Some(stored)) => Drawn::LeaveAlone(Run { id: stored.active_run.unwrap_or(run.id), ..run }),
+            (2, Some(stored)) => Drawn::LeaveAlone(
+                Run { id: stored.active_run.unwrap_or(run.id), ..run },
+                Spend { spent_runs: 1, spent_input: 7, ..Spend::NONE },
+            ),
             (_, stored) => {
                 let mut after = stored.unwrap_or_else(new);
                 after.version += u64::from(!self.one_in(6));

@@ -8,6 +8,8 @@ use shared::domain::id::{ConversationId, RunId};
 use shared::domain::message::Message;
 use shared::domain::turn::{Turn, TurnEnd};
 
+use super::SpendView;
+
 /// A conversation with a page of its turns.
 #[derive(Debug, Serialize)]
 pub(crate) struct ConversationView {
@@ -18,6 +20,8 @@ pub(crate) struct ConversationView {
     created_at: Timestamp,
     #[serde(with = "rfc3339_millis")]
     updated_at: Timestamp,
+    /// What its runs have used that have ended.
+    spend: SpendView,
     turns: Vec<TurnView>,
     next_cursor: Option<RunId>,
 }
@@ -54,6 +58,7 @@ impl ConversationView {
         });
         Self {
             turns: turns.collect(),
+            spend: conversation.spend.into(),
             conversation_id: conversation.id,
             active_run: conversation.active_run,
             created_at: conversation.created_at,

@@ -4,6 +4,7 @@ mod agent;
 mod conversation;
 mod event;
 mod run;
+mod spend;
 
 use serde::Serialize;
 
@@ -11,6 +12,7 @@ pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
 pub(crate) use self::event::EventView;
 pub(crate) use self::run::{RunPage, RunView, StepPage};
+pub(crate) use self::spend::{SpendView, UsagePage};
 
 /// Bytes of what one answer shows of a list. Lambda takes 6 MB, and our JSON is a text within Lambda's own, where it grows.
 pub(crate) const LARGEST_PAGE: usize = 3_000_000;

@@ -154,7 +154,7 @@ impl RunView {
 
 /// Millionths of a dollar as dollars. Money is counted in whole numbers; this is for reading.
 #[expect(clippy::cast_precision_loss, reason = "exact below nine thousand million dollars")]
-fn in_dollars(micros: u64) -> f64 {
+pub(super) fn in_dollars(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 

@@ -14,6 +14,7 @@ use crate::domain::conversation::Conversation;
 use crate::domain::id::{ConversationId, RunId};
 use crate::domain::idempotency::{KeyOutcome, RequestKey, UsedKey};
 use crate::domain::run::Run;
+use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::turn::{Turn, TurnEnd};
 use crate::engine::ports::{Answer, ConversationWrite, Found, Guard, Journal, Mark, Write, WriteError};
@@ -154,7 +155,7 @@ async fn a_conversation_is_taken_left_and_written_only_as_the_port_says() {
                  (attribute_not_exists(last_run) OR last_run < {id})"
             ),
         ),
-        (ConversationWrite::LeaveAlone(&run), format!("active_run = {id} AND attribute_not_exists(line)")),
+        (ConversationWrite::LeaveAlone(&run, Spend::NONE), format!("active_run = {id} AND attribute_not_exists(line)")),
         (ConversationWrite::Put(&conversation), "version = 7".to_owned()),
     ] {
         let items = items_of(&[Write::Conversation(&run.tenant, write)]).await;
@@ -172,7 +173,7 @@ async fn the_first_write_that_was_refused_is_named_whatever_the_ones_before_it_b
         // The step is three items.
         cancelled(&[("None", None), ("None", None), ("None", None), ("None", None), (REFUSED, Some(item.clone()))])
     });
-    let leave = Write::Conversation(&run.tenant, ConversationWrite::LeaveAlone(&run));
+    let leave = Write::Conversation(&run.tenant, ConversationWrite::LeaveAlone(&run, Spend::NONE));
     let writes = [Write::Run(&run, Guard::Held { lease_no: 1, steps: 0 }), Write::Step(&run, &step), leave];
     match table!(rule).write(&writes).await {
         Err(WriteError::Refused { index: 2, found: Found::Conversation(found) }) => assert_eq!(found, stored),
