@@ -22,6 +22,7 @@ use crate::conversations;
 use crate::document::DOCUMENT;
 use crate::openai;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
+use crate::streams;
 use crate::world::{Answer, World, scripted, world};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
@@ -43,6 +44,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         refusals().await,
         openai,
         histories,
+        streams::all().await,
     ] {
         given.extend(answers.into_iter().map(|answer| (answer.operation, answer.status)));
     }

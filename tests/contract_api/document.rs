@@ -82,6 +82,18 @@ impl Document {
         options.build(&schema).unwrap_or_else(|error| panic!("a schema that is none: {error}"))
     }
 
+    /// Fails unless the document knows each event of a stream, and its data is as promised.
+    pub(crate) fn check_events(&self, text: &str) {
+        let kinds = &self.0["components"]["schemas"]["StreamEvents"]["properties"];
+        for told in events(text) {
+            let Some(schema) = kinds.get(&told.name) else { panic!("the event {} is not in the document", told.name) };
+            let errors: Vec<_> = self.validator(schema).iter_errors(&told.data).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "the event {} does not fit the document: {errors:#?}\n{:#}", told.name, told.data);
+            let id = &self.0["components"]["schemas"]["StreamEventId"];
+            assert!(told.id.is_none_or(|text| self.validator(id).is_valid(&json!(text))), "{text}");
+        }
+    }
+
     /// Fails unless the document promises this answer: status, headers, content type and body.
     pub(crate) fn check(&self, operation: &Operation<'_>, status: u16, headers: &HeaderMap, body: &Value) {
         let name = format!("{} {status}", operation.id());
@@ -106,6 +118,25 @@ impl Document {
             assert!(response["headers"].get(header.as_str()).is_some(), "{name}: the header {header} is not in the document");
         }
     }
+}
+
+/// One of server-sent events.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StreamEvent {
+    pub(crate) id: Option<String>,
+    pub(crate) name: String,
+    pub(crate) data: Value,
+}
+
+/// The events of a stream; what is none, as comments are not, is left out.
+pub(crate) fn events(text: &str) -> Vec<StreamEvent> {
+    assert!(text.ends_with("\n\n"), "the stream ends within an event: {text}");
+    let event = |block: &str| {
+        let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned);
+        let data = serde_json::from_str(&field("data")?).expect("the data of every event is JSON");
+        Some(StreamEvent { id: field("id"), name: field("event")?, data })
+    };
+    text.split("\n\n").filter_map(event).collect()
 }
 
 /// Forbids in every object what its schema does not name, unless the schema says otherwise.

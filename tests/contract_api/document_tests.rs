@@ -64,7 +64,11 @@ fn every_operation_says_what_a_client_needs() {
             let is_problem = !status.starts_with('2')
                 && (operation.id(), status.as_str()) != ("ready", "503")
                 && (!operation.is_openai() || response["x-answered-by"] == "gateway");
-            let kind = if is_problem { "application/problem+json" } else { "application/json" };
+            let kind = match status.as_str() {
+                _ if is_problem => "application/problem+json",
+                "200" if operation.id() == "streamRun" => "text/event-stream",
+                _ => "application/json",
+            };
             assert!(response["content"][kind]["schema"].is_object(), "{name} {status}: {kind}");
         }
     }

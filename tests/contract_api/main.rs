@@ -32,6 +32,8 @@ mod requests;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 #[path = "../contract/template_document.rs"]
 #[expect(dead_code, reason = "the other contract tests read more of the template")]
 mod template_document;

@@ -40,7 +40,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 9);
+    assert_eq!(routes, 10);
 }
 
 #[tokio::test]

@@ -30,6 +30,20 @@ fn the_document_and_the_template_name_the_same_routes() {
     assert_eq!(documented, deployed, "left: openapi.json, right: template.yaml; true is open to everybody");
 }
 
+#[test]
+fn the_gateway_streams_what_the_functions_stream_for_as_long_as_they_run() {
+    let template = Template::read("template.yaml");
+    let (functions, world) = (template.functions(), world());
+    for (folder, name, event) in template.events("Api") {
+        let (method, path) = (text(&event["Method"]).to_uppercase(), text(&event["Path"]));
+        let is_streamed = event["ResponseTransferMode"] == "RESPONSE_STREAM";
+        assert_eq!(world.function(&folder).streams(&method, &path), is_streamed, "{name}: left the function, right the template");
+        let waits = event["TimeoutInMillis"].as_u64();
+        let runs = functions[&folder]["Timeout"].as_u64().unwrap() * 1000;
+        assert_eq!(waits, is_streamed.then_some(runs), "{name}: how long the gateway waits, if not 29 s");
+    }
+}
+
 #[tokio::test]
 async fn each_function_answers_the_routes_that_the_template_gives_it_and_no_others() {
     let folders = ["agent-api", "dlq-redrive", "health"];

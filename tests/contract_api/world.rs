@@ -25,7 +25,7 @@ use shared::http::{Api, respond};
 use shared::intake::Intake;
 use shared::operate::Redrive;
 
-use crate::document::DOCUMENT;
+use crate::document::{DOCUMENT, events};
 use crate::requests::{Asked, REQUEST_ID};
 
 /// The functions and what they work on.
@@ -138,7 +138,13 @@ impl World {
         let response = respond(self.function(folder), asked.into_request()).await;
         let (parts, body) = response.into_parts();
         let Body::Text(text) = body else { panic!("no text") };
-        let body: Value = serde_json::from_str(&text).expect("every answer is JSON");
+        let is_stream = parts.headers["content-type"] == "text/event-stream";
+        let body: Value = if is_stream { Value::String(text) } else { serde_json::from_str(&text).expect("every other answer is JSON") };
+        if let Value::String(text) = &body
+            && !operation.is_openai()
+        {
+            DOCUMENT.check_events(text);
+        }
         let status = parts.status.as_u16();
         DOCUMENT.check(&operation, status, &parts.headers, &body);
         assert_eq!(parts.headers["x-request-id"], REQUEST_ID);
@@ -149,8 +155,12 @@ impl World {
         }
         if let Some(location) = parts.headers.get("location") {
             // The fixtures have the domain and the stage that API Gateway gives.
-            let address = match body.get("run_id") {
-                Some(run) => format!("/live/v1/runs/{}", run.as_str().unwrap()),
+            let run = match &body {
+                Value::String(text) => events(text)[0].data["run_id"].as_str().map(str::to_owned),
+                body => body.get("run_id").map(|run| run.as_str().unwrap().to_owned()),
+            };
+            let address = match run {
+                Some(run) => format!("/live/v1/runs/{run}"),
                 None => format!("/live/v1/events/{}", body["event_id"].as_str().unwrap()),
             };
             assert_eq!(location.to_str().unwrap(), address);

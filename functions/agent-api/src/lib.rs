@@ -10,6 +10,7 @@ mod overrides;
 mod requests;
 mod runs;
 mod start;
+mod stream;
 mod usage;
 mod views;
 
@@ -34,6 +35,15 @@ use crate::openai::is_openai;
 
 /// The document that `GET /openapi.json` serves, checked against the template and the answers by tests.
 pub const OPENAPI: &str = include_str!("../openapi.json");
+
+/// The routes whose answers API Gateway streams; the template says the same.
+pub const STREAMS: [(&str, &str); 5] = [
+    ("POST", "/v1/agent"),
+    ("GET", "/v1/runs/{id}/stream"),
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/agent/chat/completions"),
+    ("POST", "/chat/completions"),
+];
 
 /// The function's configuration.
 pub struct Settings {
@@ -90,6 +100,7 @@ impl Api for AgentApi {
             ("GET", "/v1/runs") => self.list(&principal, call).await,
             ("GET", "/v1/runs/{id}") => self.show(&principal, call.id("id")?).await,
             ("GET", "/v1/runs/{id}/steps") => self.steps(&principal, call).await,
+            ("GET", "/v1/runs/{id}/stream") => self.stream(&principal, call).await,
             ("POST", "/v1/runs/{id}/answer") => self.answer(&principal, call).await,
             ("POST", "/v1/runs/{id}/cancel") => self.cancel(&principal, call.id("id")?).await,
             ("GET", "/v1/conversations/{id}") => self.conversation(&principal, call).await,
@@ -107,7 +118,7 @@ impl Api for AgentApi {
     }
 
     fn streams(&self, method: &str, route: &str) -> bool {
-        method == "POST" && route.ends_with("/chat/completions")
+        STREAMS.contains(&(method, route))
     }
 
     fn error_shape(&self, call: &Call) -> ErrorShape {

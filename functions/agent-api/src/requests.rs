@@ -42,6 +42,8 @@ pub(crate) struct AgentBody {
     #[serde(default)]
     pub(crate) background: bool,
     #[serde(default)]
+    pub(crate) stream: bool,
+    #[serde(default)]
     multitask_strategy: Word<WhenBusy>,
     #[serde(default)]
     model: Option<String>,

@@ -21,8 +21,15 @@ const SHOWN_STEPS: usize = 100;
 impl AgentApi {
     pub(crate) async fn ask(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
         let body: AgentBody = json_body(&call.body)?;
-        let in_background = body.background;
+        let (in_background, is_streamed) = (body.background, body.stream);
         let request = body.into_request(call.request_key()?)?;
+        if is_streamed && in_background {
+            let detail = "must not be asked for together with `background`; GET /v1/runs/{id}/stream reads along with any run";
+            return Err(Problem::invalid("stream", detail));
+        }
+        if is_streamed {
+            return self.ask_and_stream(principal, call, request).await;
+        }
         let accepted = if in_background {
             self.intake.in_background(principal, request.clone()).await
         } else {
@@ -120,6 +127,12 @@ pub(crate) fn refused(error: IntakeError, request: &AgentRequest, agents: &[Agen
 
 /// A run that ended without an answer is a problem, never a 200.
 pub(crate) fn ended_badly(run: &Run) -> Problem {
+    let (code, detail) = why_no_answer(run);
+    Problem::new(StatusCode::BAD_GATEWAY, code, detail).of_run(run.id)
+}
+
+/// Why a run has ended without an answer: one of the codes that callers know, and a sentence.
+pub(crate) fn why_no_answer(run: &Run) -> (&'static str, String) {
     let detail = run.error().map_or_else(|| "the run ended without an answer".to_owned(), |failure| failure.message.clone());
     let code = match run.error().map(|failure| failure.code.as_ref()) {
         Some("provider_rejected") => "provider_rejected",
@@ -134,5 +147,5 @@ pub(crate) fn ended_badly(run: &Run) -> Problem {
         Some("repeated_tool_call") => "repeated_tool_call",
         _ => "run_failed",
     };
-    Problem::new(StatusCode::BAD_GATEWAY, code, detail).of_run(run.id)
+    (code, detail)
 }

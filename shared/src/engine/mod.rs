@@ -144,6 +144,7 @@ pub enum Advance {
 }
 
 /// One engine serves all runs of a function.
+#[derive(Clone)]
 pub struct Engine {
     /// Where runs are.
     pub journal: Arc<dyn Journal>,

@@ -9,6 +9,7 @@ mod key;
 mod problem;
 mod reply;
 mod serve;
+pub mod sse;
 mod strict;
 
 use async_trait::async_trait;

@@ -89,6 +89,7 @@ pub struct Accepted {
 }
 
 /// Accepts runs.
+#[derive(Clone)]
 pub struct Intake {
     /// Works on synchronous ones.
     pub engine: Engine,

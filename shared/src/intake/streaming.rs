@@ -38,12 +38,7 @@ impl Intake {
     ///
     /// # Errors
     /// See [`IntakeError`]; nothing is told then.
-    pub async fn streaming(
-        self: &Arc<Self>,
-        principal: &Principal,
-        request: AgentRequest,
-        until: Timestamp,
-    ) -> Result<Streamed, IntakeError> {
+    pub async fn streaming(&self, principal: &Principal, request: AgentRequest, until: Timestamp) -> Result<Streamed, IntakeError> {
         let run = match self.record(principal, &request, true, true).await? {
             Recorded::Known(id) => {
                 let accepted = self.known(principal, id).await?;
@@ -55,7 +50,7 @@ impl Intake {
         if run.state != RunState::Running {
             return Ok(Streamed { accepted, events: self.follow(&principal.tenant, run.id, Position::START, until), work: None });
         }
-        let (live, this) = (Arc::new(Live::heard()), Arc::clone(self));
+        let (live, this) = (Arc::new(Live::heard()), self.clone());
         let events = self.reader(&principal.tenant, run.id, Position::START, until, Some(Arc::clone(&live))).read();
         let work = async move {
             let live = EndsIt(live);

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
-use jiff::Timestamp;
-use shared::domain::clock::{Clock, after, between};
+use shared::domain::clock::Clock;
 use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
 use shared::domain::run::Run;
@@ -27,8 +26,6 @@ use crate::AgentApi;
 const OPENING: Duration = Duration::from_secs(20);
 /// Between two signs of life while nothing is said.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// How long before the function's end the stream ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// What happens, and the work that makes it happen if it is this function's.
 struct Source {
@@ -63,12 +60,6 @@ impl AgentApi {
             Err(problem) if accepted.is_replay => Err(problem.with(IDEMPOTENCY_REPLAYED, "true")),
             other => other,
         }
-    }
-
-    fn end_of(&self, call: &Call) -> Timestamp {
-        let now = self.clock.now();
-        let end = call.deadline.filter(|deadline| *deadline > now).unwrap_or_else(|| after(now, self.intake.patience + LAST_WORDS));
-        after(now, between(now, end).saturating_sub(LAST_WORDS))
     }
 
     /// What happens before the agent says something, and its first word.

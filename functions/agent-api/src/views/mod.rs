@@ -5,6 +5,7 @@ mod conversation;
 mod event;
 mod run;
 mod spend;
+pub(crate) mod told;
 
 use serde::Serialize;
 
