@@ -17,5 +17,6 @@ pub mod domain {
     pub mod definition;
     pub mod pattern;
     pub mod template;
+    pub mod tool_definition;
     pub mod wildcard;
 }

@@ -1,4 +1,4 @@
-//! Reads and checks the files of `infra/agents`: one agent per file with its triggers, and the prices.
+//! Reads and checks the files of `infra/agents`: one agent per file with its triggers, the tools, and the prices.
 //!
 //! Part of the crate `agent-files`, for `build.rs` and the command `reprise agents`; the library compiles it for its tests. Every refusal names file, line, field
 //! and what to write instead, and all of them are collected, so that one look shows all that is wrong.
@@ -13,10 +13,12 @@ use serde_saphyr::{Error, Location};
 use super::bundle_file::BundleFile;
 use super::canonical::sha256;
 use super::definition::{Bundle, DEFAULT_AGENT};
+use super::tool_definition::ToolDefinition;
 
 mod agent;
 #[cfg(test)]
 mod building_tests;
+mod openapi;
 pub mod optimized;
 mod output;
 mod price;
@@ -24,12 +26,15 @@ mod short;
 mod strategy;
 #[cfg(test)]
 mod tests;
+mod tool;
 mod trigger;
 
 /// The folder of the files, from the root of the repository.
 pub const FOLDER: &str = "infra/agents";
 /// The file in it that holds no agent.
 const PRICES: &str = "prices.yaml";
+/// The file of tools.
+const TOOLS_FILE: &str = "tools.yaml";
 /// Where the texts are that agents name.
 const PROMPTS: &str = "prompts/";
 /// Where `reprise agents optimize` writes, a file per agent.
@@ -76,10 +81,16 @@ impl fmt::Display for Refusal {
 /// Everything that is wrong with them, in the order of the files and their lines.
 pub fn compile(files: &[SourceFile]) -> Result<Bundle, Vec<Refusal>> {
     let mut checks = Checks { files, ..Checks::default() };
-    let mut bundle = Bundle { version: String::new(), agents: Vec::new(), triggers: Vec::new(), prices: Vec::new() };
+    let mut bundle = Bundle { version: String::new(), agents: Vec::new(), triggers: Vec::new(), prices: Vec::new(), tools: Vec::new() };
     let (mut attached, mut files): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.name.contains('/'));
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    for file in files {
+    // First, for agents name them.
+    if let Some(file) = files.iter().find(|file| file.name == TOOLS_FILE) {
+        file.name.clone_into(&mut checks.file);
+        bundle.tools = tool::read(&mut checks, &file.text);
+        checks.tools.clone_from(&bundle.tools);
+    }
+    for file in files.into_iter().filter(|file| file.name != TOOLS_FILE) {
         file.name.clone_into(&mut checks.file);
         match file.name.strip_suffix(".yaml") {
             _ if file.name == PRICES => bundle.prices = price::read(&mut checks, &file.text),
@@ -136,6 +147,8 @@ struct Checks<'f> {
     /// The one that is read.
     file: String,
     refusals: Vec<Refusal>,
+    /// The tools that are defined.
+    tools: Vec<ToolDefinition>,
     /// Where each trigger is defined, by name.
     triggers: BTreeMap<String, String>,
     /// How many triggers each event type has.

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use super::pattern::Pattern;
 use super::template::Template;
+use super::tool_definition::ToolDefinition;
 use super::wildcard::Wildcard;
 
 /// The agent of a request that names none.
 pub const DEFAULT_AGENT: &str = "assistant";
 
-/// The tools that an agent may list: by name: those of [`crate::tools`], and what the engine answers itself.
-pub const TOOLS: [&str; 3] = ["ask_human", "clock", "wait"];
+/// The tools that are there without a definition.
+pub const TOOLS: [&str; 4] = ["ask_human", "calculator", "clock", "wait"];
 
 /// How many triggers may share an event type: all runs of one event are written in one transaction, which holds 100 items, and
 /// each run with its marks is six of them.
@@ -35,6 +36,9 @@ pub struct Bundle {
     pub triggers: Vec<Trigger>,
     /// In the order of their file.
     pub prices: Vec<Price>,
+    /// In the order of their file.
+    #[serde(default)]
+    pub tools: Vec<ToolDefinition>,
 }
 
 /// A named, versioned definition.

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The tools that are there without a definition.
-pub const BUILT_IN: [&str; 4] = ["ask_human", "calculator", "clock", "wait"];
+/// What providers take as the name of a function.
+pub const LONGEST_TOOL_NAME: usize = 64;
 
 /// Bytes of a result that the model is told of, unless the definition says otherwise.
 pub const DEFAULT_RESULT_BYTES: usize = 100_000;
@@ -35,6 +35,20 @@ pub struct ToolDefinition {
     /// What it does.
     #[serde(flatten)]
     pub kind: ToolKind,
+}
+
+impl ToolDefinition {
+    /// Whether an agent may list `name`: the tool, or one of those that it stands for. What a server offers is not known here.
+    #[must_use]
+    pub fn offers(&self, name: &str) -> bool {
+        let Some(part) = name.strip_prefix(self.name.as_str()) else { return false };
+        match (part.strip_prefix("__"), &self.kind) {
+            (None, _) => part.is_empty(),
+            (Some(tool), ToolKind::Mcp { only, .. }) => !tool.is_empty() && (only.is_empty() || only.iter().any(|name| name == tool)),
+            (Some(tool), ToolKind::OpenApi { operations, .. }) => operations.iter().any(|operation| operation.id == tool),
+            (Some(_), ToolKind::HttpRequest { .. } | ToolKind::WebSearch { .. } | ToolKind::Lambda { .. }) => false,
+        }
+    }
 }
 
 /// What a tool does.
@@ -128,7 +142,7 @@ pub struct Operation {
     pub method: String,
     /// Below the server's address, with `{name}` for parameters.
     pub path: String,
-    /// Where each parameter goes; the others are the body.
+    /// Where each parameter goes.
     pub places: BTreeMap<String, Place>,
     /// The argument that is the whole body, if there is one.
     pub body: Option<String>,

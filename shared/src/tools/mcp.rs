@@ -20,6 +20,7 @@ use super::ToolContext;
 use super::service::{Service, shortened};
 use super::toolbox::{ServedTool, ToolServer};
 use crate::domain::message::is_too_deep;
+use crate::domain::tool_definition::LONGEST_TOOL_NAME;
 use crate::engine::ports::ToolSpec;
 
 /// Tools of one server at most; each costs tokens in every call of a model.
@@ -28,8 +29,6 @@ const MOST_TOOLS: usize = 128;
 const LONGEST_DESCRIPTION: usize = 2_000;
 /// Bytes of a schema.
 const LARGEST_SCHEMA: usize = 20_000;
-/// What providers take as the name of a function.
-const LONGEST_NAME: usize = 64;
 
 /// A server.
 pub(super) struct McpServer {
@@ -84,7 +83,7 @@ impl ToolServer for McpServer {
                 let description = tool.description.as_deref().unwrap_or_default();
                 let spec = spec(&self.name, &tool.name, description, schema).filter(|spec| names.insert(spec.name.clone()));
                 if spec.is_none() {
-                    tracing::warn!(server = %self.name, tool = %shortened(&tool.name, LONGEST_NAME), "a tool of an MCP server cannot be used");
+                    tracing::warn!(server = %self.name, tool = %shortened(&tool.name, LONGEST_TOOL_NAME), "a tool of an MCP server cannot be used");
                 }
                 Some(ServedTool { own_name: tool.name.into_owned(), spec: spec? })
             })
@@ -114,7 +113,7 @@ fn spec(server: &str, tool: &str, description: &str, parameters: Value) -> Optio
     let plain: String = tool.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' }).collect();
     let name = format!("{server}__{plain}");
     let fits =
-        !plain.is_empty() && name.len() <= LONGEST_NAME && parameters.to_string().len() <= LARGEST_SCHEMA && !is_too_deep(&parameters);
+        !plain.is_empty() && name.len() <= LONGEST_TOOL_NAME && parameters.to_string().len() <= LARGEST_SCHEMA && !is_too_deep(&parameters);
     fits.then(|| ToolSpec { name, description: shortened(description, LONGEST_DESCRIPTION), parameters })
 }
 

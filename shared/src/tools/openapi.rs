@@ -81,7 +81,6 @@ impl ApiOperation {
         if !url.path().ends_with(filled.as_str()) {
             return Err("arguments: a parameter of the path would lead out of it".into());
         }
-        let mut fields = Map::new();
         let mut request = Service::request(method.clone(), &url);
         for (name, value) in arguments {
             match places.get(name) {
@@ -99,19 +98,12 @@ impl ApiOperation {
                         HeaderValue::try_from(text).map_err(|_| format!("arguments/{name}: has characters that no header can hold"))?;
                     request.headers.insert(header, text);
                 }
-                None => {
-                    fields.insert(name.clone(), value.clone());
-                }
+                None if body.as_ref() == Some(name) => request = request.json(value),
+                // The schema takes no others.
+                None => {}
             }
         }
         request.url = url.to_string();
-        if let Some(name) = body {
-            if let Some(value) = fields.remove(name) {
-                request = request.json(&value);
-            }
-        } else if !fields.is_empty() {
-            request = request.json(&Value::Object(fields));
-        }
         if !method.is_safe() {
             request.headers.insert(IDEMPOTENCY_KEY, HeaderValue::try_from(key).map_err(|_| "the call has no key")?);
         }

@@ -187,8 +187,10 @@ fn tools(checks: &mut Checks, listed: &[At<Short<ToolFile>>]) -> Vec<ToolUse> {
                 max_calls: file.max_calls.as_ref().map(|at| checks.within(at, &format!("{field}.max_calls"), 1, 1_000)),
             },
         };
-        if !TOOLS.contains(&tool.name.as_str()) {
-            checks.refuse(at, &field, format!("no tool is named `{}`; there are: {}", tool.name, TOOLS.join(", ")));
+        if !TOOLS.contains(&tool.name.as_str()) && !checks.tools.iter().any(|defined| defined.offers(&tool.name)) {
+            let names: Vec<_> = TOOLS.into_iter().chain(checks.tools.iter().map(|defined| defined.name.as_str())).collect();
+            let problem = format!("no tool is named `{}`; there are: {}", tool.name, names.join(", "));
+            checks.refuse(at, &field, problem);
         }
         if tools.iter().any(|other| other.name == tool.name) {
             checks.refuse(at, &field, format!("`{}` is listed twice; remove one", tool.name));

@@ -120,7 +120,7 @@ fn a_part_of_an_agent_that_does_not_hold_is_refused_with_its_line_and_field() {
             (with("Helps.", &"x".repeat(1001)), "3: description", "1001 bytes; at most 1000"),
             (with("Be brief.", "''"), "4: instructions", "must not be empty"),
             (with("Be brief.", &"x".repeat(32_001)), "4: instructions", "at most 32000"),
-            (with("[clock]", "[clock, hammer]"), "5: tools[1]", "no tool is named `hammer`; there are: ask_human, clock, wait"),
+            (with("[clock]", "[clock, hammer]"), "5: tools[1]", "no tool is named `hammer`; there are: ask_human, calculator, clock, wait"),
             (with("[clock]", "[clock, clock]"), "5: tools[1]", "listed twice"),
             (with("[clock]", "clock"), "5: tools", "must be a list"),
             (and("colour: red"), "6: colour", "unknown field `colour`"),

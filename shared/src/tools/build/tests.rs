@@ -241,7 +241,8 @@ fn api(server: &Server) -> ToolKind {
         method: "POST".into(),
         path: "/orders".into(),
         places: [].into(),
-        parameters: json!({"type": "object"}),
+        body: Some("body".into()),
+        parameters: json!({"type": "object", "properties": {"body": {"type": "object"}}, "additionalProperties": false}),
         ..get.clone()
     };
     ToolKind::OpenApi { endpoint: endpoint(server, "/v2"), operations: vec![get, create] }
@@ -256,7 +257,7 @@ async fn an_operation_puts_each_parameter_in_its_place() {
     let head = &server.seen()[0].head;
     assert!(head.starts_with("GET /v2/orders/A%201?expand=lines&expand=customer HTTP/1.1"), "{head}");
     assert!(head.contains("x-lang: de") && head.contains(SECRET));
-    let created = call(api(&server), "tool__createOrder", json!({"sku": "A-1", "count": 2})).await;
+    let created = call(api(&server), "tool__createOrder", json!({"body": {"sku": "A-1", "count": 2}})).await;
     assert!(!created.is_error);
     let seen = &server.seen()[1];
     assert!(seen.head.starts_with("POST /v2/orders HTTP/1.1") && seen.head.contains("idempotency-key: run:1"), "{}", seen.head);
@@ -285,7 +286,7 @@ async fn a_parameter_cannot_climb_out_of_its_path() {
 #[tokio::test]
 async fn an_error_of_an_operation_is_data_for_the_model() {
     let server = Server::local(|_| answer("422 Unprocessable Content", "application/json", r#"{"detail":"no such sku"}"#));
-    let result = call(api(&server), "tool__createOrder", json!({"sku": "?"})).await;
+    let result = call(api(&server), "tool__createOrder", json!({"body": {"sku": "?"}})).await;
     assert!(result.is_error && result.output.contains("no such sku") && result.output.contains("422"), "{}", result.output);
 }
 
