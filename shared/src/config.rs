@@ -2,10 +2,12 @@
 //! absence never turns into a default that hides it. The only module that reads the environment.
 
 mod models;
+mod tools;
 
 use std::time::Duration;
 
 pub use models::{ModelsConfig, ProviderConfig, Timeouts};
+pub use tools::ToolsConfig;
 
 /// The variables of the functions, for the contract test that compares them with `template.yaml`.
 pub mod variables {
@@ -27,6 +29,8 @@ pub mod variables {
     pub const MODEL_API_KEY_SECRET: &str = "MODEL_API_KEY_SECRET";
     /// More providers, as a JSON array; `[]` for none.
     pub const PROVIDERS: &str = "PROVIDERS";
+    /// Tools whose services are elsewhere than their definitions say, as a JSON object; `{}` for none.
+    pub const TOOLS: &str = "TOOLS";
     /// How long one model call may take.
     pub const MODEL_TIMEOUT_SECONDS: &str = "MODEL_TIMEOUT_SECONDS";
     /// How long a lease holds.
@@ -51,6 +55,7 @@ pub mod variables {
         MODEL_BASE_URL,
         MODEL_API_KEY_SECRET,
         PROVIDERS,
+        TOOLS,
         MODEL_TIMEOUT_SECONDS,
         LEASE_SECONDS,
         MAX_ATTEMPTS,
@@ -66,6 +71,7 @@ pub mod variables {
         MODEL_BASE_URL,
         MODEL_API_KEY_SECRET,
         PROVIDERS,
+        TOOLS,
         MODEL_TIMEOUT_SECONDS,
         LEASE_SECONDS,
         MAX_ATTEMPTS,

@@ -106,6 +106,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("MODEL_BASE_URL", "http://127.0.0.1:1/v1/"),
         ("MODEL_API_KEY_SECRET", ""),
         ("PROVIDERS", "[]"),
+        ("TOOLS", "{}"),
         ("MODEL_TIMEOUT_SECONDS", "10"),
         ("LEASE_SECONDS", "16"),
         ("MAX_ATTEMPTS", "2"),

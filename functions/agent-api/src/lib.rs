@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lambda_http::http::{StatusCode, header};
 use serde::Serialize;
-use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, read_limits, variables};
+use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, ToolsConfig, read_limits, variables};
 use shared::domain::clock::Clock;
 use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
@@ -55,6 +55,8 @@ pub struct Settings {
     pub auth: ApiAuth,
     /// Who answers.
     pub models: ModelsConfig,
+    /// Tools that are elsewhere.
+    pub tools: ToolsConfig,
     /// The engine's numbers.
     pub limits: Limits,
     /// How long a caller waits.
@@ -72,6 +74,7 @@ impl Settings {
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
             auth: ApiAuth::read(env)?,
             models: ModelsConfig::read(env)?,
+            tools: ToolsConfig::read(env)?,
             limits: read_limits(env)?,
             // API Gateway gives up after 29 s; the last write and the answer need a few of them.
             patience: env.seconds(variables::INLINE_SECONDS, 1..=26)?,

@@ -10,7 +10,7 @@ use shared::engine::{Engine, Routes};
 use shared::intake::Intake;
 use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
-use shared::tools::Toolbox;
+use shared::tools::{LambdaFunctions, Workshop};
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
@@ -21,13 +21,16 @@ async fn main() -> Result<(), lambda_http::Error> {
     let table = Arc::new(Table::new(&config, settings.table_name));
     let clock = Arc::new(SystemClock);
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
+    let bundle = definitions::load(&env)?;
+    let functions = Arc::new(LambdaFunctions::new(&config));
+    let workshop = Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions };
     let engine = Engine {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
         routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone())),
-        bundle: definitions::load(&env)?,
-        tools: Toolbox::built_in(clock.clone()),
+        tools: workshop.toolbox(&settings.tools.applied(&bundle.tools)?)?,
+        bundle,
         clock: clock.clone(),
         limits: settings.limits,
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),

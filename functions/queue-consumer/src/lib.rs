@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, join_all, select};
 use jiff::Timestamp;
 use shared::aws::TaskQueue;
-use shared::config::{ConfigError, Environment, ModelsConfig, read_limits, variables};
+use shared::config::{ConfigError, Environment, ModelsConfig, ToolsConfig, read_limits, variables};
 use shared::domain::clock::after;
 use shared::domain::failure::FailureCode;
 use shared::domain::task::{Canary, Message, Task};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub task_queue_url: String,
     /// Who answers.
     pub models: ModelsConfig,
+    /// Tools that are elsewhere.
+    pub tools: ToolsConfig,
     /// The engine's numbers.
     pub limits: Limits,
 }
@@ -51,6 +53,7 @@ impl Settings {
             table_name: env.required(variables::TABLE_NAME)?,
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
             models: ModelsConfig::read(env)?,
+            tools: ToolsConfig::read(env)?,
             limits: read_limits(env)?,
         })
     }

@@ -62,7 +62,7 @@ impl Error {
     }
 
     pub(crate) fn render(&self) -> String {
-        let mut text = format!("error: {}\n", self.message);
+        let mut text = format!("error: {}\n", crate::out::printable(&self.message));
         for line in &self.cause {
             text.push_str(&format!("  | {}\n", crate::out::printable(line)));
         }
@@ -70,7 +70,7 @@ impl Error {
             text.push_str(&format!("log: {}\n", log.display()));
         }
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("hint: {hint}\n"));
+            text.push_str(&format!("hint: {}\n", crate::out::printable(hint)));
         }
         text
     }

@@ -3,10 +3,11 @@
 use std::fmt::Arguments;
 use std::io::Write as _;
 
-/// Writes one line; a closed pipe is not an error of ours.
+/// Writes one line; a closed pipe is not an error of ours. The one place where texts of others get to a terminal, whoever forgot
+/// [`printable`].
 pub(crate) fn line(text: Arguments<'_>) {
     let mut stdout = std::io::stdout().lock();
-    let _closed = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    let _closed = writeln!(stdout, "{}", printable(&text.to_string())).and_then(|()| stdout.flush());
 }
 
 /// Prints one line to standard output.
@@ -15,9 +16,27 @@ macro_rules! say {
 }
 pub(crate) use say;
 
-/// Text that came from elsewhere, made safe for a terminal: control characters other than newline and tab are dropped.
+/// Text that came from elsewhere, made safe for a terminal: what would move the cursor, change the title, paste, or turn the order of
+/// the letters is dropped, but newline and tab.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    text.chars().filter(|&c| matches!(c, '\n' | '\t') || !is_unsafe(c)).collect()
+}
+
+/// Prints JSON, whole.
+pub(crate) fn say_json(value: &serde_json::Value) {
+    say!("{}", printable_json(&format!("{value:#}")));
+}
+
+/// JSON without a character that [`printable`] would drop: they are written as escapes, so nothing is lost.
+fn printable_json(json: &str) -> String {
+    let escaped = |c: char| c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    json.chars().map(|c| if is_unsafe(c) && !matches!(c, '\n' | '\t') { escaped(c) } else { c.to_string() }).collect()
+}
+
+/// Controls of both blocks (ESC, and the CSI and OSC of one byte), marks that turn or hide text, tags that nobody sees.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The first line of a text, cut to `width` characters with an ellipsis.
@@ -36,6 +55,29 @@ mod tests {
     #[test]
     fn escape_sequences_of_a_model_do_not_reach_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a[2Jb\nc");
+        for (hostile, shown) in [
+            ("\u{1b}]0;title\u{7}x", "]0;titlex"),
+            ("\u{1b}]52;c;cm0gLXJm\u{1b}\\x", "]52;c;cm0gLXJm\\x"),
+            ("\u{9b}31mred", "31mred"),
+            ("\u{9d}8;;http://evil\u{9c}link", "8;;http://evillink"),
+            ("ok\rFAILED", "okFAILED"),
+            ("a\u{8}\u{8}b\u{7f}", "ab"),
+            ("safe\u{202e}gpj.exe", "safegpj.exe"),
+            ("pay\u{200b}pal\u{2066}", "paypal"),
+            ("tag\u{e0041}", "tag"),
+            ("déjà vu\t日本\n🎉", "déjà vu\t日本\n🎉"),
+        ] {
+            assert_eq!(printable(hostile), shown);
+        }
+    }
+
+    #[test]
+    fn json_keeps_what_a_terminal_must_not_see_as_escapes() {
+        let value = serde_json::json!({"output": "\u{1b}[2J\u{9b}31m\u{202e}\u{e0041}é"});
+        let printed = printable_json(&format!("{value:#}"));
+        assert_eq!(printed, printable(&printed));
+        assert!(printed.contains("\\u009b31m\\u202e\\udb40\\udc41é"), "{printed}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&printed).unwrap(), value);
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub trait SecretSource: Send + Sync {
     async fn read(&self, name: &str) -> Result<Secret, String>;
 }
 
+/// Those of the providers' keys.
+#[cfg(feature = "model")]
+#[async_trait]
+impl SecretSource for Arc<dyn crate::model::SecretStore> {
+    async fn read(&self, name: &str) -> Result<Secret, String> {
+        crate::model::SecretStore::read(self.as_ref(), name).await.map_err(|error| error.to_string())
+    }
+}
+
 /// For a deployment without secrets.
 pub struct NoSecrets;
 

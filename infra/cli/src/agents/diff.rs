@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Folder, compile, short};
 use crate::args::{Diff, Format};
 use crate::error::{Error, FAILED, Result};
-use crate::out::{brief, say};
+use crate::out::{brief, say, say_json};
 use crate::stack::repository;
 
 pub(crate) fn execute(folder: &Folder, diff: &Diff) -> Result<ExitCode> {
@@ -22,7 +22,7 @@ pub(crate) fn execute(folder: &Folder, diff: &Diff) -> Result<ExitCode> {
     let report = Report::of(&before.bundle, &after.bundle);
     match diff.format {
         Format::Json => {
-            say!("{:#}", json!({"before": before.sha256, "after": after.sha256, "changes": report.changes, "problems": report.problems}))
+            say_json(&json!({"before": before.sha256, "after": after.sha256, "changes": report.changes, "problems": report.problems}));
         }
         Format::Text => {
             say!("{} → {}", short(&before.sha256), short(&after.sha256));

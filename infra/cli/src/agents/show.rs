@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{Folder, short};
 use crate::args::{Format, ShowAgent};
 use crate::error::{Error, Result};
-use crate::out::{brief, printable, say};
+use crate::out::{brief, printable, say, say_json};
 
 pub(crate) fn execute(folder: &Folder, show: &ShowAgent) -> Result<ExitCode> {
     let (_, sealed) = folder.compile()?;
     let Some(name) = &show.name else {
         match show.format {
-            Format::Json => say!("{:#}", json!({"version": sealed.sha256, "agents": sealed.bundle.agents})),
+            Format::Json => say_json(&json!({"version": sealed.sha256, "agents": sealed.bundle.agents})),
             Format::Text => {
                 for agent in &sealed.bundle.agents {
                     say!("{:<24} {:>4}  {}", agent.name, agent.version, brief(&agent.description, 90));
@@ -26,7 +26,7 @@ pub(crate) fn execute(folder: &Folder, show: &ShowAgent) -> Result<ExitCode> {
     };
     let agent = sealed.bundle.agents.iter().find(|agent| agent.name == *name).ok_or_else(|| unknown(name, &sealed.bundle))?;
     match show.format {
-        Format::Json => say!("{:#}", json!(agent)),
+        Format::Json => say_json(&json!(agent)),
         Format::Text => say!("{}", printable(&rendered(agent, &sealed.bundle))),
     }
     Ok(ExitCode::SUCCESS)

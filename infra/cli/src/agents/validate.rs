@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Folder, problems, short};
 use crate::args::{Format, Validate};
 use crate::error::{FAILED, Result};
-use crate::out::{printable, say};
+use crate::out::{printable, say, say_json};
 
 pub(crate) fn execute(folder: &Folder, validate: &Validate) -> Result<ExitCode> {
     let read = seal(&folder.read()?);
@@ -23,7 +23,7 @@ pub(crate) fn execute(folder: &Folder, validate: &Validate) -> Result<ExitCode> 
                 "version": version,
                 "problems": refusals.iter().map(told).collect::<Vec<_>>(),
             });
-            say!("{report:#}");
+            say_json(&report);
         }
         (Format::Text, Ok(sealed)) => {
             let bundle = &sealed.bundle;

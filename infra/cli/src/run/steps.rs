@@ -91,6 +91,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_step_reaches_the_terminal_raw() {
+        let hostile = "\u{1b}]52;c;cm0gLXJm\u{7}\u{9b}2J\u{202e}";
+        let arguments = json!({ hostile: hostile });
+        for step in [
+            json!({"index": 1, "kind": "tool", "call": {"name": hostile, "arguments": arguments}, "output": hostile, "is_error": true}),
+            json!({"index": 1, "kind": "model", "model": hostile, "message": {"content": hostile, "tool_calls": [{"name": hostile, "arguments": hostile}]}}),
+            json!({"index": 1, "kind": "other", "text": hostile}),
+            json!({"index": 1, "kind": hostile}),
+        ] {
+            // The last word has the place where lines are written.
+            let line = crate::out::printable(&render(&step));
+            assert!(!line.chars().any(|c| c.is_control() || c == '\u{202e}'), "{line:?}");
+        }
+    }
+
+    #[test]
     fn a_model_step_shows_what_it_said_and_what_it_wants() {
         let step = json!({"index": 1, "kind": "model", "model": "m", "message": {"content": "let me see", "tool_calls": [{"name": "clock", "arguments": {}}]}});
         assert!(render(&step).ends_with("m: let me see clock({})"));

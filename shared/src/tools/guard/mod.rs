@@ -117,10 +117,10 @@ pub(crate) struct Answer {
 /// Sends requests to the hosts that its rules allow.
 pub(crate) struct Guard {
     rules: Vec<HostRule>,
-    /// For hosts that must be public.
-    public: reqwest::Client,
-    /// For hosts that the operator lets be elsewhere.
-    private: reqwest::Client,
+    /// For hosts that must be public; if there are rules for such.
+    public: Option<reqwest::Client>,
+    /// For hosts that the operator lets be elsewhere; if there are rules for such.
+    private: Option<reqwest::Client>,
 }
 
 impl Guard {
@@ -133,8 +133,12 @@ impl Guard {
     }
 
     fn with(rules: Vec<HostRule>, lookup: Arc<dyn Lookup>, is_public: fn(std::net::IpAddr) -> bool) -> Result<Self, reqwest::Error> {
-        let public = client(CheckedLookup { lookup: lookup.clone(), is_allowed: is_public })?;
-        Ok(Self { rules, public, private: client(CheckedLookup { lookup, is_allowed: |_| true })? })
+        let build =
+            |is_needed: bool, is_allowed| is_needed.then(|| client(CheckedLookup { lookup: lookup.clone(), is_allowed })).transpose();
+        let is_private = |rule: &HostRule| rule.allow_private && rule.is_exact();
+        let public = build(!rules.iter().all(is_private), is_public)?;
+        let private = build(rules.iter().any(is_private), |_| true)?;
+        Ok(Self { rules, public, private })
     }
 
     /// Sends it, follows redirects, and gives the answer as soon as its headers are there. The caller sets the time-out by dropping
@@ -144,6 +148,7 @@ impl Guard {
         let mut target = Target::of(&url, &self.rules)?;
         for _ in 0..=MOST_REDIRECTS {
             let http = if target.private { &self.private } else { &self.public };
+            let http = http.as_ref().ok_or(Refused::NotPublic)?;
             let mut sent = http.request(method.clone(), target.url.clone()).headers(headers.clone()).headers(credentials.clone());
             if let Some(body) = &body {
                 sent = sent.body(body.clone());
