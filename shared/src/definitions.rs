@@ -54,11 +54,11 @@ pub fn load_from(folder: &Path, is_required: bool) -> Result<Arc<Bundle>, Defini
         Err(error) if is_required => return Err(error.into()),
         Err(error) => {
             let bundle = Bundle::embedded();
-            tracing::info!(reason = %error, bundle.version = short(&bundle.version), "the definitions that are built in are used");
+            tracing::info!(reason = %error, bundle.version = bundle.short_version(), "the definitions that are built in are used");
             return Ok(Arc::new(bundle));
         }
     };
-    tracing::info!(bundle.version = short(&bundle.version), agents = bundle.agents.len(), "definitions read");
+    tracing::info!(bundle.version = bundle.short_version(), agents = bundle.agents.len(), "definitions read");
     Ok(Arc::new(bundle))
 }
 
@@ -106,11 +106,6 @@ fn hashes(folder: &Path, prefix: &str, sources: &mut BTreeMap<String, String>, b
 
 fn named(file: &str) -> String {
     format!("{FOLDER}/{file}")
-}
-
-/// Enough of a version to tell it from others.
-fn short(version: &str) -> &str {
-    version.get(..12).unwrap_or(version)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::config::ApiAuth;
 use shared::domain::clock::Clock;
 use shared::domain::failure::FailureCode;
@@ -134,7 +134,11 @@ async fn reads() -> Vec<Answer> {
     assert_eq!((&total["runs"], &total["usage"]["input_tokens"], &total["cost_usd"]), (&json!(1), &json!(10), &Value::Null), "{total}");
     assert_eq!((spend, usage.body["days"].as_array().map(Vec::len)), (total, Some(7)), "a conversation's and a day's are the same sum");
     assert_eq!(world.call(get("/v1/usage").query("since", "2020-01-01")).await.status, 400, "more days than one answer tells of");
-    let mut answers = vec![shown, steps, turns, list, usage];
+    let agents = world.call(get("/v1/agents")).await;
+    let bundle = agents.text("/bundle").get(..8).unwrap().to_owned();
+    assert_eq!((&shown.body["bundles"], &shown.body["agent_version"]), (&json!([bundle]), &agents.body["agents"][0]["version"]));
+    assert_eq!((agents.text("/agents/0/name"), agents.text("/agents/0/strategy")), ("assistant", "react"));
+    let mut answers = vec![shown, steps, turns, list, usage, agents];
     for route in ["/v1/runs/{id}", "/v1/runs/{id}/steps"] {
         answers.push(world.call(get(route).id(NO_RUN)).await);
     }

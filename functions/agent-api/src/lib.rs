@@ -32,6 +32,7 @@ use shared::intake::Intake;
 use shared::operate::Records;
 
 use crate::openai::is_openai;
+use crate::views::AgentsView;
 
 /// The document that `GET /openapi.json` serves, checked against the template and the answers by tests.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -100,6 +101,7 @@ impl Api for AgentApi {
         let principal = call.principal(self.auth).map_err(|problem| if is_openai(call) { openai::unauthenticated() } else { problem })?;
         match (call.method.as_str(), call.route.as_str()) {
             ("POST", "/v1/agent") => self.ask(&principal, call).await,
+            ("GET", "/v1/agents") => Reply::json(StatusCode::OK, &AgentsView::of(&self.intake.engine.bundle)),
             ("GET", "/v1/runs") => self.list(&principal, call).await,
             ("GET", "/v1/runs/{id}") => self.show(&principal, call.id("id")?).await,
             ("GET", "/v1/runs/{id}/steps") => self.steps(&principal, call).await,

@@ -22,6 +22,8 @@ mod openapi;
 pub mod optimized;
 mod output;
 mod price;
+#[cfg(test)]
+mod schema_tests;
 mod short;
 mod strategy;
 #[cfg(test)]

@@ -15,6 +15,12 @@ impl Bundle {
         Self { version: file.sha256, ..file.bundle }
     }
 
+    /// Enough of its version to tell it from others, as records and logs name it.
+    #[must_use]
+    pub fn short_version(&self) -> &str {
+        self.version.get(..8).unwrap_or(&self.version)
+    }
+
     /// The agent with that name.
     #[must_use]
     pub fn agent(&self, name: &str) -> Option<&Agent> {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::clock::{after, between, rfc3339_millis};
+use super::definition::Bundle;
 use super::event::Event;
 use super::failure::{Failure, FailureCode};
 use super::id::{ConversationId, EventId, RunId, TenantId};
@@ -21,6 +22,8 @@ use super::waiting::Waiting;
 /// How many failures and transitions a record keeps: enough to explain a death, little enough to stay small. Older ones are
 /// moved to an [`Archive`], never lost.
 pub const KEPT: usize = 10;
+/// How many bundles a record names: a run that outlives more deploys than that is rare, and the record is written often.
+const KEPT_BUNDLES: usize = 4;
 /// How long after the end of a lease somebody looks for the run: the worker's last write and clocks that differ come first.
 pub const LEASE_GRACE: Duration = Duration::from_secs(10);
 
@@ -96,6 +99,11 @@ pub struct Run {
     pub has_history: bool,
     /// The name of its agent.
     pub agent: String,
+    /// The definitions that it was accepted and worked on with, in order: more than one over a deploy. Each is the agent's version, `@`
+    /// and the beginning of the bundle's; one short text, because the record is billed by its bytes at every step. Written when the run
+    /// is accepted and whenever it changes its state.
+    #[serde(default, rename = "defs", skip_serializing_if = "String::is_empty")]
+    pub definitions: String,
     /// Where it is in its life.
     pub state: RunState,
     /// Which enqueue of it counts; messages of older epochs are dropped.
@@ -188,6 +196,7 @@ impl Run {
             conversation,
             has_history,
             agent,
+            definitions: String::new(),
             state: RunState::Queued,
             epoch: 1,
             lease_no: 0,
@@ -214,6 +223,29 @@ impl Run {
             updated_at: event.created_at,
             ended_at: None,
         }
+    }
+
+    /// Notes with which definitions it is accepted or worked on. The first ones and the last are kept.
+    pub fn governed_by(&mut self, bundle: &Bundle) {
+        let version = bundle.agent(&self.agent).map_or(0, |agent| agent.version);
+        let now = format!("{version}@{}", bundle.short_version());
+        let mut so_far: Vec<_> = self.definitions.split(' ').filter(|one| !one.is_empty()).collect();
+        if so_far.last().is_none_or(|last| **last != now) {
+            so_far.truncate(KEPT_BUNDLES - 1);
+            so_far.push(&now);
+            self.definitions = so_far.join(" ");
+        }
+    }
+
+    /// Its agent's version when it was accepted; none for a run of before versions were kept.
+    #[must_use]
+    pub fn agent_version(&self) -> Option<u32> {
+        self.definitions.split('@').next()?.parse().ok()
+    }
+
+    /// The bundles of its definitions, in short.
+    pub fn bundles(&self) -> impl Iterator<Item = &str> {
+        self.definitions.split(' ').filter_map(|one| Some(one.split_once('@')?.1))
     }
 
     /// The one way from one state to the next: what the table allows, with all that belongs to it. Nothing changes otherwise.

@@ -362,6 +362,7 @@ impl Engine {
             let message = format!("no agent is named `{}` in this version; deploy it, then retry the run", run.agent);
             return Err(Stop::Attempt(self.failure(run, FailureCode::UnknownAgent, message), None));
         };
+        run.governed_by(&self.bundle);
         let mut transcript = self.rebuild(run, agent, input).await.map_err(|stop| match stop {
             Stop::Journal(error) => self.unread(run, &error),
             other => other,

@@ -121,6 +121,7 @@ impl Intake {
         let input = AgentInput { prompt, metadata, ..AgentInput::default() };
         let conversation = ConversationId::new(now);
         let mut run = Run::new(principal.tenant.clone(), event, conversation, false, trigger.agent.clone(), self.engine.limits.lease);
+        run.governed_by(&self.engine.bundle);
         run.trigger = Some(trigger.name.clone());
         run.look_at(after(now, self.engine.limits.lease));
         Planned {

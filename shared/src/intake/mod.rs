@@ -193,6 +193,7 @@ impl Intake {
         let patience = self.engine.limits.lease;
         let mut asked = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
         asked.watched_until_ms = is_read.then(|| after(now, streaming::WATCHED).as_millisecond());
+        asked.governed_by(&self.engine.bundle);
         let (mut id, mut found) = (asked.id, None);
         for _ in 0..TRIES {
             // Anew: what a refused try had made of it does not count.

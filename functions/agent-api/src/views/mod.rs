@@ -2,6 +2,7 @@
 
 mod agent;
 mod conversation;
+mod definitions;
 mod event;
 mod run;
 mod spend;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
+pub(crate) use self::definitions::AgentsView;
 pub(crate) use self::event::EventView;
 pub(crate) use self::run::{RunPage, RunView, StepPage};
 pub(crate) use self::spend::{SpendView, UsagePage};

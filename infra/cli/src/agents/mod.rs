@@ -85,5 +85,5 @@ fn problems(count: usize) -> String {
 
 /// Enough of a version to tell it from others.
 fn short(version: &str) -> &str {
-    version.get(..12).unwrap_or(version)
+    version.get(..8).unwrap_or(version)
 }

@@ -152,6 +152,7 @@ async fn the_record_of_a_run_that_goes_well_costs_each_write_one_unit() {
     let now = clock().now();
     let lease = Lease { owner: delivery.owner, now, until: after(now, Duration::from_secs(60)), message: delivery.message, sent_at: None };
     let mut run = lease.take(run);
+    run.governed_by(&engine.bundle);
     (run.steps, run.usage) = (99, Usage { input_tokens: 10_000_000, output_tokens: 100_000, ..Usage::default() });
     let cause = Cause { at: now, by: &engine.worker, reason: "answered", patience: Duration::ZERO };
     let mut ended = run.clone();

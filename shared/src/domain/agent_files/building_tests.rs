@@ -39,6 +39,7 @@ fn agent(text: impl Into<String>) -> Agent {
     let files = [file("assistant.yaml", text), file("prompts/assistant.md", "Tell the time.\n")];
     // The prompt is not for every agent here.
     let needed = if files[0].text.contains("prompts/") { &files[..] } else { &files[..1] };
+    schema_tests::agrees_to_take("assistant.yaml", &files[0].text);
     compile(needed).unwrap().agents.remove(0)
 }
 

@@ -27,7 +27,12 @@ pub(super) fn file(name: &str, text: impl Into<String>) -> SourceFile {
 }
 
 pub(super) fn compiled(text: impl Into<String>) -> Result<Bundle, Vec<Refusal>> {
-    compile(&[file("assistant.yaml", text)])
+    let text = text.into();
+    let compiled = compile(&[file("assistant.yaml", text.clone())]);
+    if compiled.is_ok() {
+        schema_tests::agrees_to_take("assistant.yaml", &text);
+    }
+    compiled
 }
 
 /// The one refusal, as a person reads it.
@@ -47,6 +52,7 @@ pub(super) fn check<'t>(name: &str, table: impl IntoIterator<Item = (String, &'t
         let refusal = refused(&files);
         assert!(refusal.starts_with(&format!("infra/agents/{name}:{place}: ")), "{text}\n{refusal}");
         assert!(refusal.contains(says), "{text}\n{refusal}");
+        schema_tests::agrees_to_refuse(name, &text, &refusal);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine over in-memory ports: what it does when all goes well, and when each thing goes wrong.
 
+mod bundles;
 mod limits_and_waits;
 mod routing;
 mod strategies;
