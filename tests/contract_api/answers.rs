@@ -20,10 +20,10 @@ use shared::operate::{self, Range, Records};
 
 use crate::conversations;
 use crate::document::DOCUMENT;
-use crate::openai;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::streams;
 use crate::world::{Answer, World, scripted, world};
+use crate::{openai, providers};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
 const NO_EVENT: &str = "evt_01KAM3Q5T07YPB3GZ5X1QD8E2R";
@@ -41,6 +41,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         commands().await,
         dead_letters().await,
         probes().await,
+        providers::all().await,
         refusals().await,
         openai,
         histories,

@@ -24,6 +24,8 @@ mod openai_runs;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod providers;
+#[cfg(test)]
 mod refused_bodies;
 #[cfg(test)]
 mod refused_parameters;

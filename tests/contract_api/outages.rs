@@ -25,6 +25,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         let world = world();
         let dead = world.run_of("acme", RunState::Dead);
         world.store.set_down(true);
+        *world.switches.is_down.lock().unwrap() = true;
         let id = match operation.path {
             path if path.contains("conversations") || path.contains("history") => dead.conversation.to_string(),
             path if path.contains("events") => dead.event.to_string(),
@@ -42,7 +43,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         assert_eq!((world.store.get(dead.id), world.queue.take().len()), (Some(dead), 0));
         asked += 1;
     }
-    assert_eq!(asked, 17);
+    assert_eq!(asked, 22);
 }
 
 #[tokio::test]

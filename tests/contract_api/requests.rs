@@ -61,6 +61,9 @@ pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
             request.body(r#"{"model": "assistant", "messages": [{"role": "user", "content": "why?"}]}"#)
         }
         "publishEvent" => request.body(r#"{"type": "t", "source": "s", "payload": null}"#),
+        "listProviders" => request.from(OWNER),
+        "disableProvider" | "enableProvider" | "pinProvider" => request.body(r#"{"name": "script"}"#).from(OWNER),
+        "unpinProvider" => request.body("{}").from(OWNER),
         "answerRun" => request.body(r#"{"question_id": "q2", "answer": "yes"}"#),
         _ if operation.body.get("requestBody").is_some() => panic!("what is a good body of {}?", operation.id()),
         _ => request,

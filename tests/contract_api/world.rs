@@ -20,7 +20,9 @@ use shared::domain::state::RunState;
 use shared::domain::waiting::{ASK_HUMAN, Waiting};
 use shared::engine::Window;
 use shared::engine::ports::Model;
-use shared::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine};
+use shared::fakes::{
+    CountingHold, FixedClock, MemoryBreakers, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine, routes_over,
+};
 use shared::http::{Api, respond};
 use shared::intake::Intake;
 use shared::operate::Redrive;
@@ -33,6 +35,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) clock: Arc<FixedClock>,
+    pub(crate) switches: Arc<MemoryBreakers>,
     agent: AgentApi,
     dlq: DlqApi,
     health: HealthApi,
@@ -92,12 +95,22 @@ pub(crate) fn world_with(model: impl Model + 'static) -> World {
 impl World {
     pub(crate) fn build(store: Arc<MemoryStore>, model: Arc<dyn Model>, auth: ApiAuth) -> Self {
         let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(FixedClock::at("2026-01-02T03:04:05Z")));
-        let engine = engine(store.clone(), queue.clone(), model, clock.clone());
+        let switches = Arc::new(MemoryBreakers::default());
+        let mut engine = engine(store.clone(), queue.clone(), model, clock.clone());
+        engine.routes = Arc::new(routes_over(switches.clone()));
         // Shorter than the engine's model calls (20 s), so that one call that hangs is cut and handed over.
         let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(10) };
         let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock: clock.clone() };
         Self {
-            agent: AgentApi { intake: Arc::new(intake), records: store.clone(), clock: clock.clone(), auth },
+            agent: AgentApi {
+                intake: Arc::new(intake),
+                records: store.clone(),
+                switches: switches.clone(),
+                providers: vec!["script".into(), "backup".into()],
+                clock: clock.clone(),
+                auth,
+            },
+            switches,
             dlq: DlqApi { redrive, auth },
             health: HealthApi::with(Arc::new(Probed { is_well: true }), clock.clone()),
             store,

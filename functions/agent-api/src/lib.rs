@@ -7,6 +7,7 @@ mod events;
 mod metadata;
 mod openai;
 mod overrides;
+mod providers;
 mod requests;
 mod runs;
 mod start;
@@ -29,7 +30,7 @@ use shared::engine::Limits;
 use shared::engine::ports::JournalError;
 use shared::http::{Api, Call, ErrorShape, Problem, Reply};
 use shared::intake::Intake;
-use shared::operate::Records;
+use shared::operate::{Records, Switches};
 
 use crate::openai::is_openai;
 use crate::views::AgentsView;
@@ -89,6 +90,10 @@ pub struct AgentApi {
     pub intake: Arc<Intake>,
     /// Shows them.
     pub records: Arc<dyn Records>,
+    /// What operators say of providers.
+    pub switches: Arc<dyn Switches>,
+    /// The names of the providers of this deployment; those that agents name come to them.
+    pub providers: Vec<String>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who may call.
@@ -117,6 +122,11 @@ impl Api for AgentApi {
             ("POST", "/v1/chat/completions" | "/v1/agent/chat/completions" | "/chat/completions") => self.chat(&principal, call).await,
             ("GET", "/v1/models") => self.models(),
             ("GET", "/v1/models/{id}") => self.model(call),
+            ("GET", "/v1/providers") => self.providers(&principal, call, "list").await,
+            ("POST", "/v1/providers/disable") => self.providers(&principal, call, "disable").await,
+            ("POST", "/v1/providers/enable") => self.providers(&principal, call, "enable").await,
+            ("POST", "/v1/providers/pin") => self.providers(&principal, call, "pin").await,
+            ("POST", "/v1/providers/unpin") => self.providers(&principal, call, "unpin").await,
             ("GET", "/openapi.json") => Ok(Reply::text(StatusCode::OK, OPENAPI)),
             _ => Err(call.unknown_route()),
         }

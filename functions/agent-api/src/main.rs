@@ -36,5 +36,8 @@ async fn main() -> Result<(), lambda_http::Error> {
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
-    shared::http::serve(Arc::new(AgentApi { intake: Arc::new(intake), records: table, clock, auth: settings.auth })).await
+    let providers = settings.models.names();
+    let switches = table.clone();
+    shared::http::serve(Arc::new(AgentApi { intake: Arc::new(intake), records: table, switches, providers, clock, auth: settings.auth }))
+        .await
 }

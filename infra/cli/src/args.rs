@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Stack(Stack),
     /// Agent runs: start one, show it, follow it
     Run(Run),
+    /// Which models may be asked: see it, switch one off, send everything to another; acts within seconds, with no deploy
+    Provider(Provider),
     /// Agents as files: check, compile, show and compare what infra/agents says
     Agents(Agents),
 }
@@ -184,6 +186,48 @@ pub(crate) struct Diff {
     /// How to print it: for people, or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Provider {
+    /// Address of the stack
+    #[arg(long, global = true, env = "REPRISE_URL", default_value = "http://localhost:8000")]
+    pub(crate) url: String,
+    /// How to print it: for people, or for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) command: ProviderCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProviderCommand {
+    /// Models, breakers, and what operators have said
+    List,
+    /// Nobody asks this provider or model any more; runs that can go nowhere else wait
+    Disable(NamedProvider),
+    /// It may be asked again
+    Enable(NamedProvider),
+    /// Everything is sent to this provider or model, whatever agents and requests want
+    Pin(NamedProvider),
+    /// Calls go where they want to again
+    Unpin(Why),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct NamedProvider {
+    /// PROVIDER or PROVIDER::MODEL
+    pub(crate) name: String,
+    /// Why; kept with who and when
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Why {
+    /// Why; for the log
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, ClapArgs)]

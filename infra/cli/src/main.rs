@@ -1,4 +1,4 @@
-//! `reprise`: runs the whole system on one machine (`stack`) and talks to it (`run`); compiles what agents are (`agents`).
+//! `reprise`: runs the whole system on one machine (`stack`) and talks to it (`run`, `provider`); compiles what agents are (`agents`).
 //!
 //! Read next: `args.rs` for the commands, `stack/up.rs` for what `make run` does, `error.rs` for exit codes.
 
@@ -10,6 +10,7 @@ mod error;
 mod http;
 mod out;
 mod problem;
+mod provider;
 mod run;
 mod stack;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         args::Command::Stack(command) => stack::execute(command, &env),
         args::Command::Run(command) => run::execute(&command),
+        args::Command::Provider(command) => provider::execute(&command),
         args::Command::Agents(command) => agents::execute(&command),
     };
     done.unwrap_or_else(|error| error.report())

@@ -1,6 +1,6 @@
 //! Which models answer, in which order, and where they are: `MODEL`, `PROVIDERS` and what belongs to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -141,6 +141,14 @@ impl ModelsConfig {
     pub fn provider(&self, name: &str) -> ProviderConfig {
         let found = self.providers.iter().find(|provider| provider.name == name);
         found.cloned().unwrap_or_else(|| ProviderConfig::of_protocol(name))
+    }
+
+    /// The names of all providers that it names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let names: BTreeSet<&String> =
+            self.chain.iter().map(|model| &model.provider).chain(self.providers.iter().map(|provider| &provider.name)).collect();
+        names.into_iter().cloned().collect()
     }
 
     /// When the breakers of each provider open that has numbers of its own.

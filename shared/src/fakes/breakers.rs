@@ -91,8 +91,14 @@ impl Switches for MemoryBreakers {
 /// The routes of a deployment with one model, whose breaker never opens.
 #[must_use]
 pub fn routes() -> Routes {
+    routes_over(Arc::default())
+}
+
+/// As [`routes`], with these breakers.
+#[must_use]
+pub fn routes_over(breakers: Arc<MemoryBreakers>) -> Routes {
     let model = ModelRef { provider: "script".into(), model: "m".into() };
     let never = BreakerConfig { failures: 10_000, ..BreakerConfig::default() };
     let configs = BTreeMap::from([(model.provider.clone(), never)]);
-    Routes::new(vec![model], configs, Arc::new(MemoryBreakers::default()))
+    Routes::new(vec![model], configs, breakers)
 }

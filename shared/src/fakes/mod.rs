@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub use self::breakers::{MemoryBreakers, routes};
+pub use self::breakers::{MemoryBreakers, routes, routes_over};
 pub use self::store::{MemoryStore, Tables};
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};

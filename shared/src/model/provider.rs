@@ -53,8 +53,11 @@ impl Provider {
             }
             // Never the process's environment: with SigV4 a key would be taken for a profile's name.
             target.auth = match (known.now(), kind) {
-                (_, AdapterKind::BedrockSigv4) | (None, _) => AuthData::None,
+                (_, AdapterKind::BedrockSigv4) => AuthData::None,
                 (Some(key), _) => AuthData::from_single(key.reveal()),
+                // The crate wants a key where a server of one's own may want none; what such a server is sent it does not look at.
+                (None, _) if base_url.is_some() => AuthData::from_single("none"),
+                (None, _) => AuthData::None,
             };
             Ok(target)
         });

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Two providers that fail and heal, on a stack of its own, `failover`: the deployment's chain is the offline model on MODEL_PORT
+# (provider `openai`) and a second one on BACKUP_PORT (provider `backup`). tests/failover breaks and heals them.
+#
+# Ports: FAILOVER_PORT, FAILOVER_EMULATOR_PORT, FAILOVER_MODEL_PORT, FAILOVER_BACKUP_PORT. Arguments go to the tests.
+set -eu
+
+cd "$(dirname -- "$0")/../.."
+export PORT="${FAILOVER_PORT:-8130}" EMULATOR_PORT="${FAILOVER_EMULATOR_PORT:-4696}" MODEL_PORT="${FAILOVER_MODEL_PORT:-4140}"
+backup_port="${FAILOVER_BACKUP_PORT:-4141}"
+unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY 2>/dev/null || true
+reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
+
+finish() {
+    code=$?
+    trap - EXIT
+    [ -z "${backup:-}" ] || kill "$backup" 2>/dev/null || true
+    if [ "$code" -ne 0 ]; then
+        for function in agent-api queue-consumer; do
+            echo "--- the last lines of $function"
+            reprise stack logs "$function" --name failover --tail 25 || true
+        done
+    fi
+    reprise stack down --name failover || [ "$code" -ne 0 ] || code=1
+    exit "$code"
+}
+
+# What an interrupted run has left behind.
+reprise stack down --name failover >/dev/null 2>&1 || true
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Short times, so that a hanging call is given up while one waits. A probe is not made before the provider is well again, or the
+# test could not say how often the breaker opens.
+breaker='{"failures":4,"percent":20,"window_seconds":60,"open_seconds":20,"longest_open_seconds":20,"probes":2}'
+timeouts='{"first_token_seconds":2,"between_tokens_seconds":2}'
+reprise stack up --name failover --no-ask \
+    --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=6 --parameter MaxAttempts=2 --parameter InlineSeconds=10 \
+    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 \
+    --parameter 'Model=openai::gpt-4o-mini,backup::gpt-4o-mini' \
+    --parameter "Providers=[{\"name\":\"openai\",\"protocol\":\"openai\",\"timeouts\":$timeouts,\"breaker\":$breaker},{\"name\":\"backup\",\"protocol\":\"openai\",\"base_url\":\"http://127.0.0.1:$backup_port/v1/\",\"timeouts\":$timeouts,\"breaker\":$breaker}]"
+node infra/local/model/server.mjs --port "$backup_port" >.local/stacks/failover/log/backup.log 2>&1 &
+backup=$!
+
+export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT"
+export REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT" REPRISE_TEST_BACKUP="http://127.0.0.1:$backup_port"
+cargo test --locked --package tests --test failover -- --test-threads=1 "$@"
