@@ -3,7 +3,7 @@
 #
 #   install.sh run     requirements.txt          -> .local/venv        (emulator, aws, boto3)
 #                      package-lock.json         -> .local/node        (aimock, the offline model)
-#   install.sh <name>  requirements-<name>.txt   -> .local/<name>-venv (build: cargo-lambda; check: linters)
+#   install.sh <name>  requirements-<name>.txt   -> .local/<name>-venv (build: cargo-lambda; check: linters; sdk: the client of tests/sdk)
 #
 # Idempotent: a stamp holds the hash of the lock, so a second run returns at once. Every Python
 # package is checked against the hashes of the lock. PYTHON=/path/to/python3 picks the interpreter.
@@ -75,7 +75,7 @@ failed_with_log() {
 
 group=${1:-}
 case "$group" in
-*[!a-z]* | "") fail "usage: install.sh run|build|check" ;;
+*[!a-z]* | "") fail "usage: install.sh run|build|check|sdk" ;;
 esac
 mkdir -p "$local_dir"
 log="$local_dir/install-$group.log"

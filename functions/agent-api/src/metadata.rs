@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 use shared::domain::agent::Agent;
 use shared::domain::event::AgentInput;
+use shared::domain::message::ToolCall;
 use shared::domain::overrides::{Overrides, PresetCall};
 use shared::domain::step::{Step, StepBody};
 use shared::domain::transcript::PRESET;
@@ -42,11 +43,17 @@ pub(crate) fn with_results(input: &AgentInput, agent: Option<&Agent>, tools: &To
         return metadata;
     }
     let agent = agent.map(|agent| agent.for_run(&input.overrides));
-    let results = steps.iter().filter_map(|step| match &step.body {
-        StepBody::Tool(tool) if tool.call.id.starts_with(PRESET) => Some(tool),
-        StepBody::Tool(_) | StepBody::Model(_) | StepBody::Approval(_) => None,
-    });
-    let results = results.map(|tool| {
+    // In the order in which they were asked for, not in which they were done.
+    let number = |call: &ToolCall| call.id.strip_prefix(PRESET).and_then(|number| number.parse::<u32>().ok());
+    let mut results: Vec<_> = steps
+        .iter()
+        .filter_map(|step| match &step.body {
+            StepBody::Tool(tool) => Some((number(&tool.call)?, tool)),
+            StepBody::Model(_) | StepBody::Approval(_) => None,
+        })
+        .collect();
+    results.sort_unstable_by_key(|(number, _)| *number);
+    let results = results.into_iter().map(|(_, tool)| {
         let (name, output) = (&tool.call.name, tool.output.chars().take(LONGEST_OUTPUT).collect::<String>());
         if !tool.is_error {
             json!({"name": name, "status": "ok", "output": output})
