@@ -1,5 +1,5 @@
 #!/bin/sh
-# The real binaries (tests/runtime), the deployed template (tests/e2e) and the commands of README.md (tests/readme): brings up
+# The real binaries (tests/runtime), the deployed template (tests/e2e, tests/sdk) and the commands of README.md (tests/readme): brings up
 # a stack of its own, `test`, runs the tests against it, and takes it down again whatever happens. The stack of `make run` may run beside it.
 #
 # Ports: TEST_PORT, TEST_EMULATOR_PORT, TEST_MODEL_PORT. Arguments go to the end-to-end tests (`infra/checks/e2e.sh dead`).
@@ -46,3 +46,6 @@ cargo test --locked --package tests --test runtime
 REPRISE_STACK=test cargo test --locked --package tests --test readme
 # They wait far more than they compute.
 cargo test --locked --package tests --test e2e -- --test-threads=8 "$@"
+# OpenAI's own client. After the others: it leaves dead runs behind.
+infra/local/install.sh sdk
+.local/sdk-venv/bin/python -m unittest discover --start-directory tests/sdk --top-level-directory tests

@@ -1,5 +1,5 @@
 //! The OpenAI-compatible part of the API: a model is an agent, a chat completion is a run, and problems are errors that its
-//! clients make exceptions of (ADR 0016).
+//! clients make exceptions of (ADR 0021).
 //!
 //! `parameters` says of every parameter what becomes of it, `body` reads a request, `messages` and `tools` its parts; `answer` writes a
 //! run as a completion, `failures` what a run without an answer is to a client.
