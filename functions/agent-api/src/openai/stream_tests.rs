@@ -37,7 +37,11 @@ fn world(script: impl IntoIterator<Item = Scripted>) -> World {
     let (store, clock) = (Arc::new(MemoryStore::default()), Arc::new(TokioClock::from("2026-01-02T03:04:05Z".parse().unwrap())));
     let engine = engine(store.clone(), Arc::new(MemoryQueue::default()), Arc::new(ScriptedModel::new(script)), clock.clone());
     let intake = Arc::new(Intake { engine, records: store.clone(), patience: Duration::from_secs(100) });
-    World { api: AgentApi { intake, records: store.clone(), clock, auth: ApiAuth::None }, store }
+    let switches = Arc::new(shared::fakes::MemoryBreakers::default());
+    World {
+        api: AgentApi { intake, records: store.clone(), switches, providers: vec!["script".into()], clock, auth: ApiAuth::None },
+        store,
+    }
 }
 
 impl World {
