@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::{Method, Request};
+use ureq::Body;
+use ureq::http::{Method, Request, Response};
 
 /// Longer than API Gateway waits, so that its answer and not ours is seen.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -78,13 +79,28 @@ impl Client {
         Ok(Answer { asked, status, headers, body })
     }
 
-    fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Parts, ureq::Error> {
+    /// Any request whose answer is read as it comes: the status, and the body.
+    ///
+    /// # Panics
+    /// When there is no answer at all.
+    #[track_caller]
+    pub fn open(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> (u16, Box<dyn std::io::Read>) {
+        let sent = self.start(method, path, headers, body);
+        let response = sent.unwrap_or_else(|error| panic!("no answer to {method} {}{path}: {error}", self.base));
+        (response.status().as_u16(), Box::new(response.into_body().into_reader()))
+    }
+
+    fn start(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Response<Body>, ureq::Error> {
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| ureq::Error::Other(Box::new(error)))?;
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let mut response = if body.is_empty() { self.agent.run(request.body(())?)? } else { self.agent.run(request.body(body)?)? };
+        if body.is_empty() { self.agent.run(request.body(())?) } else { self.agent.run(request.body(body)?) }
+    }
+
+    fn exchange(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Parts, ureq::Error> {
+        let mut response = self.start(method, path, headers, body)?;
         let text = response.body_mut().with_config().limit(MOST).lossy_utf8(true).read_to_string()?;
         let headers = response.headers().iter();
         let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
