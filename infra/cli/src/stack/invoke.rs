@@ -13,6 +13,9 @@ use crate::stack::emulator::Emulator;
 use crate::stack::layout::Layout;
 use crate::stack::settings::Settings;
 
+/// What parts the prelude of a streamed answer from its body.
+const PRELUDE_END: &str = "\0\0\0\0\0\0\0\0";
+
 /// Exit code 1 when the function itself failed (its response is printed all the same).
 pub(crate) fn execute(layout: &Layout, invoke: &Invoke) -> Result<ExitCode> {
     if !FUNCTIONS.contains(&invoke.function.as_str()) {
@@ -31,7 +34,7 @@ pub(crate) fn execute(layout: &Layout, invoke: &Invoke) -> Result<ExitCode> {
     })?;
     let event = std::fs::read(&file).map_err(|error| Error::unreachable(format!("cannot read {}", file.display())).because(error))?;
     let response = Emulator::new(&Settings::required(layout)?)?.invoke(&layout.function_name(&invoke.function), &event)?;
-    let value: Value = serde_json::from_str(&response).unwrap_or(Value::Null);
+    let value = answer(&response);
     say!("{} ← {}", invoke.function, layout.short(&file).display());
     if value.is_null() {
         say!("{response}")
@@ -39,6 +42,20 @@ pub(crate) fn execute(layout: &Layout, invoke: &Invoke) -> Result<ExitCode> {
         say!("{value:#}")
     }
     Ok(ExitCode::from(if value["errorType"].is_string() { FAILED } else { 0 }))
+}
+
+/// What a function answered as JSON, or null. What it streams begins with a prelude: status and headers, then eight zeros.
+fn answer(response: &str) -> Value {
+    let value: Value = serde_json::from_str(response).unwrap_or(Value::Null);
+    let streamed = value.as_str().unwrap_or(response).split_once(PRELUDE_END);
+    let prelude = streamed.and_then(|(prelude, body)| Some((serde_json::from_str::<Value>(prelude).ok()?, body)));
+    match prelude {
+        Some((mut answer, body)) if answer.is_object() => {
+            answer["body"] = body.into();
+            answer
+        }
+        Some(_) | None => value,
+    }
 }
 
 /// The event fixtures of a function, by name.
@@ -66,6 +83,16 @@ fn name(fixture: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_streamed_answer_is_shown_as_one_that_is_not() {
+        let streamed = format!(r#"{{"statusCode":200,"headers":{{}}}}{PRELUDE_END}data: 1"#);
+        for response in [streamed.clone(), Value::from(streamed).to_string()] {
+            assert_eq!(answer(&response), serde_json::json!({"statusCode": 200, "headers": {}, "body": "data: 1"}));
+        }
+        assert_eq!(answer(r#"{"statusCode":404}"#), serde_json::json!({"statusCode": 404}));
+        assert_eq!((answer(r#""a text""#), answer("no JSON")), ("a text".into(), Value::Null));
+    }
 
     #[test]
     fn an_event_is_chosen_by_name_or_is_the_first() {
