@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::agents::Metric;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done; healthy; the run completed (or was accepted)
@@ -148,6 +150,8 @@ pub(crate) enum AgentsCommand {
     Compile(Compile),
     /// One agent with all its defaults, or all of them
     Show(ShowAgent),
+    /// Choose few-shot examples for an agent by how well it does with them, and compile them into the bundle
+    Optimize(Optimize),
     /// What the files change of a bundle: exit 1 when an agent changed and its version did not
     Diff(Diff),
 }
@@ -228,6 +232,42 @@ pub(crate) struct Why {
     /// Why; for the log
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Optimize {
+    /// Which agent
+    pub(crate) agent: String,
+    /// Lines of {"input": …, "output": …}: half are chosen from, the others are what is scored
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) data: PathBuf,
+    /// exact, contains, f1, json (share of expected fields), or a rule as JSON
+    #[arg(long)]
+    pub(crate) metric: Metric,
+    /// Least score of an answer that becomes an example
+    #[arg(long, default_value_t = 1.0, value_name = "0..1")]
+    pub(crate) threshold: f64,
+    /// Examples at most
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub(crate) max_examples: u32,
+    /// Sets of examples that are drawn at random, besides the ones that are always tried
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) draws: u32,
+    /// Draws the same again
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Address of the stack whose agent answers
+    #[arg(long, env = "REPRISE_URL", default_value = "http://localhost:8000")]
+    pub(crate) url: String,
+    /// Keep every answer in this file
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "replay")]
+    pub(crate) record: Option<PathBuf>,
+    /// Ask nobody: take the answers from such a file
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub(crate) replay: Option<PathBuf>,
+    /// Write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -4,10 +4,12 @@
 
 mod compile;
 mod diff;
+mod optimize;
 mod show;
 mod validate;
 
 pub(crate) use compile::into_folder;
+pub(crate) use optimize::Metric;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +28,7 @@ pub(crate) fn execute(agents: &Agents) -> Result<ExitCode> {
         AgentsCommand::Validate(validate) => validate::execute(&folder, validate),
         AgentsCommand::Compile(compile) => compile::execute(&folder, compile),
         AgentsCommand::Show(show) => show::execute(&folder, show),
+        AgentsCommand::Optimize(optimize) => optimize::execute(&folder, optimize),
         AgentsCommand::Diff(diff) => diff::execute(&folder, diff),
     }
 }
