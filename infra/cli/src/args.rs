@@ -151,7 +151,7 @@ pub(crate) enum AgentsCommand {
     /// One agent with all its defaults, or all of them
     Show(ShowAgent),
     /// Choose few-shot examples for an agent by how well it does with them, and compile them into the bundle
-    Optimize(Optimize),
+    Optimize(Box<Optimize>),
     /// What the files change of a bundle: exit 1 when an agent changed and its version did not
     Diff(Diff),
 }

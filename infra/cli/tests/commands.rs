@@ -194,7 +194,9 @@ fn a_mistake_in_an_agents_file_is_told_with_its_place_and_exits_with_1() {
     let checkout = with_agent("validate", &AGENT.replace("clock", "hammer").replace("version: 2", "version: 0"));
     let output = checkout.reprise(&["agents", "validate"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    for part in ["infra/agents/assistant.yaml:2: version: must be from 1", "infra/agents/assistant.yaml:5: tools[0]: no tool is named `hammer`"] {
+    for part in
+        ["infra/agents/assistant.yaml:2: version: must be from 1", "infra/agents/assistant.yaml:5: tools[0]: no tool is named `hammer`"]
+    {
         assert!(stdout(&output).contains(part), "{part} is missing in {}", stdout(&output));
     }
     let json = checkout.reprise(&["agents", "validate", "--format", "json"]);
@@ -291,7 +293,8 @@ fn imitate(mut stream: TcpStream, agents: &str) {
         r#"{"steps":[{"kind":"model","provider":"openai","model":"demo"}],"next_cursor":null}"#.to_owned()
     };
     let length = answer.len();
-    write!(stream, "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}").unwrap();
+    write!(stream, "HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{answer}")
+        .unwrap();
 }
 
 #[test]

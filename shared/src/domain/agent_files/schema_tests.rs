@@ -5,7 +5,8 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::PRICES;
+use super::tests::{AGENT, file};
+use super::{PRICES, compile};
 
 const AGENT_SCHEMA: &str = include_str!("../../../../infra/agents/schema/agent.schema.json");
 const PRICES_SCHEMA: &str = include_str!("../../../../infra/agents/schema/prices.schema.json");
@@ -74,4 +75,13 @@ fn the_files_of_this_project_name_their_schema_and_fit_it() {
             agrees_to_take(&file.name, &file.text);
         }
     }
+}
+
+#[test]
+fn the_agent_in_the_readme_holds() {
+    let readme = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let yaml = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    agrees_to_take("reviewer.yaml", yaml);
+    let files = [file("reviewer.yaml", yaml), file("prompts/reviewer.md", "Read."), file("assistant.yaml", AGENT)];
+    assert!(compile(&files).is_ok(), "{:?}", compile(&files));
 }
