@@ -100,7 +100,8 @@ impl Report {
                 let limit = price.max_input_tokens.map(|most| format!(" up to {most}")).unwrap_or_default();
                 (format!("{}::{}{limit}", price.provider, price.model), json!(price))
             });
-            json!({"triggers": triggers.collect::<serde_json::Map<_, _>>(), "prices": prices.collect::<serde_json::Map<_, _>>()})
+            let tools = bundle.tools.iter().map(|tool| (tool.name.clone(), json!(tool)));
+            json!({"tools": tools.collect::<serde_json::Map<_, _>>(), "triggers": triggers.collect::<serde_json::Map<_, _>>(), "prices": prices.collect::<serde_json::Map<_, _>>()})
         };
         report.compare("", Some(keyed(before)), Some(keyed(after)));
         report

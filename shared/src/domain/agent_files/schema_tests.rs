@@ -6,13 +6,14 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::tests::{AGENT, file};
-use super::{PRICES, compile};
+use super::{PRICES, TOOLS_FILE, compile};
 
 const AGENT_SCHEMA: &str = include_str!("../../../../infra/agents/schema/agent.schema.json");
+const TOOLS_SCHEMA: &str = include_str!("../../../../infra/agents/schema/tools.schema.json");
 const PRICES_SCHEMA: &str = include_str!("../../../../infra/agents/schema/prices.schema.json");
 
 /// What no schema can know: other files, other fields, what a text or a filter says, and numbers to the last digit.
-const ONLY_THE_READER: [&str; 22] = [
+const ONLY_THE_READER: [&str; 30] = [
     "no tool is named",
     "listed twice",
     "must be the file's name",
@@ -35,9 +36,18 @@ const ONLY_THE_READER: [&str; 22] = [
     "not closed",
     "has a price already",
     "example.com",
+    "defined above",
+    "`allow_private` is for a host that is named",
+    "not in the document",
+    "holds itself",
+    "application/json",
+    "cookie",
+    "`{x}`",
+    "none.yaml",
 ];
 
 static AGENT_VALIDATOR: LazyLock<Validator> = LazyLock::new(|| validator(AGENT_SCHEMA));
+static TOOLS_VALIDATOR: LazyLock<Validator> = LazyLock::new(|| validator(TOOLS_SCHEMA));
 static PRICES_VALIDATOR: LazyLock<Validator> = LazyLock::new(|| validator(PRICES_SCHEMA));
 
 fn validator(schema: &str) -> Validator {
@@ -48,7 +58,11 @@ fn validator(schema: &str) -> Validator {
 /// Whether the schema for `file` takes the text; none if that is no YAML at all.
 pub(super) fn takes(file: &str, text: &str) -> Option<Result<(), String>> {
     let value: Value = serde_saphyr::from_str(text).ok()?;
-    let validator = if file == PRICES { &PRICES_VALIDATOR } else { &AGENT_VALIDATOR };
+    let validator = match file {
+        PRICES => &PRICES_VALIDATOR,
+        TOOLS_FILE => &TOOLS_VALIDATOR,
+        _ => &AGENT_VALIDATOR,
+    };
     Some(validator.validate(&value).map_err(|error| format!("{}: {error}", error.instance_path())))
 }
 
@@ -71,9 +85,7 @@ fn the_files_of_this_project_name_their_schema_and_fit_it() {
     for file in crate::agent_folder::read(&folder).unwrap().iter().filter(|file| file.name.ends_with(".yaml") && !file.name.contains('/')) {
         let schema = file.text.lines().next().unwrap().strip_prefix("# yaml-language-server: $schema=").unwrap_or_default();
         assert!(folder.join(schema).is_file() && !schema.is_empty(), "{} names no schema in its first line", file.name);
-        if schema.ends_with("/agent.schema.json") || schema.ends_with("/prices.schema.json") {
-            agrees_to_take(&file.name, &file.text);
-        }
+        agrees_to_take(&file.name, &file.text);
     }
 }
 

@@ -55,7 +55,7 @@ async fn two_engines_with_two_bundles_work_side_by_side_on_what_each_has() {
         (world([Scripted::Says("old".into())]).await, world_asked(json!({"prompt": "why?"}), [Scripted::Says("new".into())]).await);
     deploy(&mut old, "a", |agent| agent.instructions = "Old.".into());
     deploy(&mut new, "b", |agent| agent.instructions = "New.".into());
-    let (a, b) = futures_util::future::join(old.take_up(1), new.take_up(1)).await;
+    let (a, b) = Box::pin(futures_util::future::join(old.take_up(1), new.take_up(1))).await;
     assert!(matches!((a, b), (Advance::Ended { .. }, Advance::Ended { .. })));
     for (w, instructions) in [(&old, "Old."), (&new, "New.")] {
         assert_eq!(w.model.asked.lock().unwrap()[0][0].content.as_deref(), Some(instructions));

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::super::tests::{AGENT, file};
-use super::super::{SourceFile, compile};
+use super::super::{SourceFile, compile, schema_tests};
 use super::*;
 use crate::domain::tool_definition::Place;
 
@@ -58,6 +58,7 @@ fn files(tools: &str) -> [SourceFile; 3] {
 }
 
 fn defined(tools: &str) -> ToolDefinition {
+    schema_tests::agrees_to_take("tools.yaml", tools);
     compile(&files(tools)).unwrap().tools.remove(0)
 }
 
@@ -197,5 +198,6 @@ fn what_does_not_hold_is_refused_with_its_place() {
         let refusal = refusals[0].to_string();
         assert!(refusal.starts_with(&format!("infra/agents/tools.yaml:{place}")), "{tools}\n{refusal}");
         assert!(refusal.contains(says), "{tools}\n{refusal}");
+        schema_tests::agrees_to_refuse("tools.yaml", tools, &refusal);
     }
 }
