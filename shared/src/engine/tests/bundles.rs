@@ -24,7 +24,7 @@ async fn begun_under_another(script: impl IntoIterator<Item = Scripted>) -> Worl
 
 #[tokio::test]
 async fn a_run_begun_with_one_bundle_ends_with_another_and_its_record_names_both() {
-    let mut w = begun_under_another([Scripted::Says("noon".into())]).await;
+    let mut w = Box::pin(begun_under_another([Scripted::Says("noon".into())])).await;
     let before = w.steps();
     deploy(&mut w, "b", |agent| {
         agent.version = 2;
@@ -64,7 +64,7 @@ async fn two_engines_with_two_bundles_work_side_by_side_on_what_each_has() {
 
 #[tokio::test]
 async fn a_run_whose_agent_the_next_bundle_does_not_have_waits_for_the_one_after() {
-    let mut w = begun_under_another([Scripted::Says("noon".into())]).await;
+    let mut w = Box::pin(begun_under_another([Scripted::Says("noon".into())])).await;
     let agents = w.engine.bundle.agents.clone();
     w.engine.bundle = Arc::new(Bundle { agents: Vec::new(), version: "b".repeat(64), ..(*w.engine.bundle).clone() });
     assert!(matches!(w.take_up(1).await, Advance::Again { .. }));
