@@ -64,11 +64,48 @@ pub(crate) async fn all() -> Vec<Answer> {
     }
     let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
     assert_eq!(statuses, [200, 400, 401, 404, 413, 502, 429, 504, 409, 422, 503].repeat(ROUTES.len()));
+    answers.extend(retrieved().await);
     for request in [get("/v1/models"), get("/v1/models/{id}").id("assistant")] {
         answers.push(world().call(request.clone()).await);
         answers.push(world().call(request.from(Caller::Nobody)).await);
     }
     answers.push(world().call(get("/v1/models/{id}").id("gpt-4o")).await);
+    answers
+}
+
+/// Completions that are looked at again.
+async fn retrieved() -> Vec<Answer> {
+    let mut answers = Vec::new();
+    let again = |id: &str| get("/v1/chat/completions/{id}").id(id);
+    let of_run = |run: &str| run.replace("run_", "chatcmpl-");
+    let limited = || Scripted::Fails(CallError::retryable(FailureCode::ProviderRateLimited, "no room", None));
+    for (script, status) in [
+        (vec![], 200),
+        (vec![Scripted::Fails(CallError::rejected("no"))], 502),
+        (vec![limited(), limited(), limited()], 429),
+        (vec![Scripted::Hangs], 504),
+    ] {
+        let world = scripted(script);
+        let first = world.call(chat("why?", &json!({}))).await;
+        let run = header(&first, "x-reprise-run-id").unwrap();
+        let answer = world.call(again(&of_run(run))).await;
+        assert_eq!((first.status, answer.status), (status, status));
+        if status == 200 {
+            assert_eq!(answer.body, first.body, "the same completion");
+            world.store.set_down(true);
+            answers.push(world.call(again(&of_run(run))).await);
+        }
+        answers.push(answer);
+    }
+    let world = world();
+    let cancelled = world.run_of("acme", RunState::Cancelled);
+    answers.push(world.call(again(&of_run(&cancelled.id.to_string()))).await);
+    answers.push(world.call(again("chatcmpl-none")).await);
+    answers.push(world.call(again(&of_run("run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H"))).await);
+    answers.push(world.call(again(&of_run(&cancelled.id.to_string())).from(Caller::Authorized("evil", "eve"))).await);
+    answers.push(world.call(again("chatcmpl-none").from(Caller::Nobody)).await);
+    let statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [503, 200, 502, 429, 504, 409, 404, 404, 404, 401]);
     answers
 }
 

@@ -39,6 +39,11 @@ def fresh(text: str) -> str:
     return f"{text} [{uuid.uuid4()}]"
 
 
+def lonely() -> str:
+    """A model that nobody else asks: what fails opens its breaker, and nobody else's."""
+    return f"{AGENT}/openai::lonely-{uuid.uuid4()}"
+
+
 def get(path: str) -> tuple[int, Any]:
     try:
         with urlopen(f"{URL}{path}", timeout=30) as response:
@@ -54,8 +59,8 @@ def run(run_id: str) -> dict:
 
 
 def runs_of(prompt: str) -> list[dict]:
-    """The runs that were asked exactly this, of the latest hundred."""
-    _, page = get("/v1/runs?limit=100")
+    """The runs that were asked exactly this, of the latest few."""
+    _, page = get("/v1/runs?limit=15")
     return [found for found in (run(summary["run_id"]) for summary in page["runs"]) if found["prompt"] == prompt]
 
 

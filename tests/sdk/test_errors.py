@@ -7,7 +7,7 @@ import openai
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from sdk.identity import Function
-from sdk.stack import AGENT, client, fresh, run, runs_of, user
+from sdk.stack import AGENT, client, fresh, lonely, run, runs_of, user
 
 
 class Refused(unittest.TestCase):
@@ -81,7 +81,7 @@ class Failed(unittest.TestCase):
 
     def failed(self, kind: type[openai.APIStatusError], prompt: str) -> openai.APIStatusError:
         with self.assertRaises(kind) as caught:
-            self.client.chat.completions.create(model=AGENT, messages=user(prompt))
+            self.client.chat.completions.create(model=lonely(), messages=user(prompt))
         error = caught.exception
         self.assertEqual(error.response.headers["x-reprise-run-id"], error.body["run_id"])
         self.assertEqual(run(error.body["run_id"])["prompt"], prompt)
@@ -102,7 +102,7 @@ class Failed(unittest.TestCase):
     def test_a_request_that_would_start_a_second_run_is_not_repeated_by_the_client(self) -> None:
         prompt = fresh("provider error")
         with client(max_retries=3) as patient, self.assertRaises(openai.InternalServerError):
-            patient.chat.completions.create(model=AGENT, messages=user(prompt))
+            patient.chat.completions.create(model=lonely(), messages=user(prompt))
         self.assertEqual(len(runs_of(prompt)), 1)
 
     def test_a_question_to_a_person_is_409_with_the_question(self) -> None:

@@ -106,6 +106,13 @@ class Plain(unittest.TestCase):
             model = self.client.models.retrieve(name)
             self.assertEqual((model.id, model.object, model.owned_by), (name, "model", "reprise"))
 
+    def test_a_completion_can_be_had_again_by_its_id(self) -> None:
+        answer = self.ask("What time is it in Berlin?", store=True)
+        again = self.client.chat.completions.retrieve(answer.id)
+        self.assertEqual((again.id, again.choices[0].message.content, again.usage), (answer.id, answer.choices[0].message.content, answer.usage))
+        with self.assertRaises(openai.NotFoundError):
+            self.client.chat.completions.retrieve("chatcmpl-01KAM3Q5T0ZJ8Y6W4V2N1M0K9H")
+
     def test_a_model_of_a_provider_can_be_asked_for(self) -> None:
         prompt = fresh("hello")
         answer = self.ask(prompt, model=f"{AGENT}/openai::gpt-4o")

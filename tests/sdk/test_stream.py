@@ -5,7 +5,7 @@ import uuid
 
 import openai
 
-from sdk.stack import AGENT, client, fresh, model_calls, run, runs_of, text_of, user, wait_for, weather
+from sdk.stack import AGENT, client, fresh, lonely, model_calls, run, runs_of, text_of, user, wait_for, weather
 
 
 def runs_of_id(completion: str) -> dict:
@@ -70,9 +70,9 @@ class Streams(unittest.TestCase):
 
     def test_a_provider_that_fails_before_the_first_word_is_an_exception_of_its_status(self) -> None:
         with self.assertRaises(openai.RateLimitError):
-            self.stream(fresh("rate limited"))
+            self.stream(fresh("rate limited"), model=lonely())
         with self.assertRaises(openai.InternalServerError):
-            self.stream(fresh("provider error"))
+            self.stream(fresh("provider error"), model=lonely())
 
     def test_an_unknown_model_is_an_exception_and_no_stream(self) -> None:
         with self.assertRaises(openai.NotFoundError):

@@ -120,6 +120,7 @@ impl Api for AgentApi {
             ("GET", "/v1/events/{id}") => self.event(&principal, call.id("id")?).await,
             ("GET", "/v1/agent/history/{id}") => self.history(&principal, call.id("id")?).await,
             ("POST", "/v1/chat/completions" | "/v1/agent/chat/completions" | "/chat/completions") => self.chat(&principal, call).await,
+            ("GET", "/v1/chat/completions/{id}") => self.retrieve(&principal, call).await,
             ("GET", "/v1/models") => self.models(),
             ("GET", "/v1/models/{id}") => self.model(call),
             ("GET", "/v1/providers") => self.providers(&principal, call, "list").await,

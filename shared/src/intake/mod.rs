@@ -154,6 +154,14 @@ impl Intake {
         }
     }
 
+    /// Waits until a run has ended, as long as a caller waits.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn await_end_of(&self, principal: &Principal, id: RunId) -> Result<(), JournalError> {
+        self.await_end(principal, id, after(self.engine.clock.now(), self.patience)).await
+    }
+
     /// Waits until a run has ended that somebody else works on, or until `deadline`.
     async fn await_end(&self, principal: &Principal, id: RunId, deadline: Timestamp) -> Result<(), JournalError> {
         while self.engine.clock.now() < deadline {

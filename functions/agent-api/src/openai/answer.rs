@@ -21,6 +21,11 @@ pub(super) fn completion_id(run: RunId) -> String {
     format!("{PREFIX}{}", run.strip_prefix("run_").unwrap_or(&run))
 }
 
+/// The run that the completion with that id is.
+pub(super) fn run_of(id: &str) -> Option<RunId> {
+    format!("{}{}", RunId::PREFIX, id.strip_prefix(PREFIX)?).parse().ok()
+}
+
 /// A chat completion. What OpenAI's does not have is ours, and its clients let it pass.
 #[derive(Debug, Serialize)]
 pub(super) struct Completion {

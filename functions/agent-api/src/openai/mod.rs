@@ -20,14 +20,16 @@ use std::borrow::Cow;
 
 use lambda_http::http::StatusCode;
 use shared::domain::definition::Bundle;
+use shared::domain::event::AgentInput;
+use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
 use shared::domain::run::Run;
 use shared::domain::step::Step;
 use shared::engine::ports::JournalError;
 use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, RUN_ID, Reply};
-use shared::intake::{Accepted, IntakeError};
+use shared::intake::IntakeError;
 
-use self::answer::{Completion, answer_of};
+use self::answer::{Completion, answer_of, run_of};
 use self::body::{Chat, Streaming};
 use crate::metadata::with_results;
 use crate::start::refused;
@@ -41,7 +43,10 @@ const LAST_STEPS: usize = 8;
 /// Whether a route is of OpenAI's API, and so are its errors.
 pub(crate) fn is_openai(call: &Call) -> bool {
     let route = call.route.as_str();
-    route.ends_with("/chat/completions") || route == "/v1/models" || route.starts_with("/v1/models/")
+    route.ends_with("/chat/completions")
+        || route.starts_with("/v1/chat/completions/")
+        || route == "/v1/models"
+        || route.starts_with("/v1/models/")
 }
 
 /// A request without an identity, as OpenAI's clients know it.
@@ -70,7 +75,7 @@ impl AgentApi {
         let has_key = chat.request.key.is_some();
         let accepted = self.intake.while_waiting(principal, chat.request.clone()).await.map_err(|error| self.not_accepted(error, &chat))?;
         let is_replay = accepted.is_replay;
-        let reply = self.completion(principal, &accepted, chat).await;
+        let reply = self.completion(principal, accepted.run, &chat.model, &chat.request.input).await;
         let reply = reply.map_err(|problem| failures::told(problem, accepted.run, has_key));
         match reply {
             Ok(reply) if is_replay => Ok(reply.with(IDEMPOTENCY_REPLAYED, "true")),
@@ -79,16 +84,33 @@ impl AgentApi {
         }
     }
 
+    /// A completion that was asked for before, as it stands when it has ended or the time of this request has.
+    pub(crate) async fn retrieve(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
+        let none = || Problem::not_found("id", "there is no such chat completion, or it was deleted");
+        let id = run_of(call.parameter("id")).ok_or_else(none)?;
+        let found = self.records.run(&principal.tenant, id).await.map_err(unavailable)?;
+        let run = found.ok_or_else(none)?;
+        let input = self.records.input(&run).await.map_err(|error| match error {
+            JournalError::NotFound => none(),
+            error @ (JournalError::Lost | JournalError::Unavailable(_)) => unavailable(error),
+        })?;
+        self.intake.await_end_of(principal, id).await.map_err(unavailable)?;
+        let model = input.overrides.model.as_ref().map_or_else(|| run.agent.clone(), |model| format!("{}/{model}", run.agent));
+        let reply = self.completion(principal, id, &model, &input).await;
+        // To look again starts nothing.
+        reply.map_err(|problem| failures::told(problem, id, true))
+    }
+
     /// What has become of a run that was accepted, now or before. Only the record tells.
-    async fn completion(&self, principal: &Principal, accepted: &Accepted, chat: Chat) -> Result<Reply, Problem> {
-        let run = self.run(principal, accepted.run).await?;
+    async fn completion(&self, principal: &Principal, id: RunId, model: &str, input: &AgentInput) -> Result<Reply, Problem> {
+        let run = self.run(principal, id).await?;
         failures::check(&run)?;
         let steps = self.records.steps_after(&run.tenant, run.id, 0, SHOWN_STEPS).await.map_err(unavailable)?;
         let last = self.last_steps(&run, &steps).await.map_err(unavailable)?;
         let answer = answer_of(last.as_deref().unwrap_or(&steps)).ok_or_else(|| Problem::internal(&"a run has ended without an answer"))?;
-        let (engine, input) = (&self.intake.engine, &chat.request.input);
+        let engine = &self.intake.engine;
         let metadata = with_results(input, engine.bundle.agent(&run.agent), &engine.tools, &steps);
-        let completion = Completion::of(&run, &chat.model, input, metadata, answer, steps.clone());
+        let completion = Completion::of(&run, model, input, metadata, answer, steps.clone());
         Ok(Reply::json(StatusCode::OK, &completion)?.with(RUN_ID, run.id.to_string()))
     }
 
