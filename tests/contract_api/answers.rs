@@ -12,7 +12,7 @@ use shared::domain::failure::FailureCode;
 use shared::domain::message::Message;
 use shared::domain::run::{Cause, Run};
 use shared::domain::state::RunState;
-use shared::domain::step::{FinishReason, Step, Usage};
+use shared::domain::step::{FinishReason, Step, StepBody, Usage};
 use shared::engine::CallError;
 use shared::engine::ports::{Model, ModelReply, ModelRequest};
 use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted};
@@ -327,6 +327,31 @@ async fn a_run_that_somebody_else_ends_while_its_caller_waits_is_answered_by_its
         assert!(!answer.body.to_string().contains("too late"), "{state:?}: an answer that is not in the journal");
         let shown = world.call(get("/v1/runs/{id}").id(answer.text("/run_id"))).await;
         assert_eq!((shown.text("/status"), &shown.body["response"], &shown.body["steps"]), (state.as_str(), &json!(null), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn a_long_result_is_shown_whole_on_its_own_and_by_its_beginning_elsewhere() {
+    let world = scripted([Scripted::Calls(vec!["clock"]), Scripted::Says("done".into())]);
+    let answered = world.call(ask(&json!({"prompt": "why?"}))).await;
+    let id = answered.text("/run_id");
+    let result = |index: &str| get("/v1/runs/{id}/steps/{index}/result").id(format!("{id}/{index}"));
+    // As it is: the step holds all of it.
+    let short = world.call(result("2")).await;
+    assert_eq!((short.status, &short.body["result"]), (200, &answered.body["steps"][1]["output"]));
+    let run = id.parse().unwrap();
+    let mut step = world.store.journal_of(run)[1].clone();
+    step.index = 4;
+    let StepBody::Tool(tool) = &mut step.body else { panic!("no tool was called") };
+    (tool.output, tool.full) = ("the beginning".into(), Some("the beginning and the end \u{1b}[2J".into()));
+    world.store.put_step(run, step);
+    let long = world.call(result("4")).await;
+    assert_eq!((long.text("/result"), &long.body["index"]), ("the beginning and the end \u{1b}[2J", &json!(4)));
+    let steps = world.call(get("/v1/runs/{id}/steps").id(id)).await;
+    assert_eq!((steps.text("/steps/3/output"), steps.body["steps"][3].get("full")), ("the beginning", None));
+    for (index, status, field) in [("1", 404, "index"), ("9", 404, "index"), ("0", 400, "index"), ("x", 400, "index")] {
+        let refused = world.call(result(index)).await;
+        assert_eq!((refused.status, refused.text("/field")), (status, field), "{index}");
     }
 }
 

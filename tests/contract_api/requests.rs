@@ -110,11 +110,18 @@ impl Asked {
     /// The event, as `lambda_http` reads it off the wire.
     pub(crate) fn into_request(self) -> Request {
         let mut event: Value = serde_json::from_str(include_str!("../fixtures/events/agent-api/ask.json")).expect("a fixture is JSON");
-        let path = self.route.replace("{id}", self.id.as_deref().unwrap_or_default());
+        // `<id>/<index>` where the path has both.
+        let id = self.id.as_deref().unwrap_or_default();
+        let (id, index) = if self.route.contains("{index}") { id.split_once('/').unwrap_or((id, "1")) } else { (id, "") };
+        let path = self.route.replace("{id}", id).replace("{index}", index);
         event["resource"] = json!(self.route);
         event["path"] = json!(path);
         event["httpMethod"] = json!(self.method);
-        event["pathParameters"] = self.id.map_or(Value::Null, |id| json!({ "id": id }));
+        event["pathParameters"] = match (&self.id, index) {
+            (None, _) => Value::Null,
+            (Some(_), "") => json!({ "id": id }),
+            (Some(_), index) => json!({ "id": id, "index": index }),
+        };
         if !self.query.is_empty() {
             let mut all: Map<String, Value> = Map::new();
             for (name, value) in &self.query {

@@ -111,6 +111,7 @@ impl Api for AgentApi {
             ("GET", "/v1/runs/{id}") => self.show(&principal, call.id("id")?).await,
             ("GET", "/v1/runs/{id}/steps") => self.steps(&principal, call).await,
             ("GET", "/v1/runs/{id}/stream") => self.stream(&principal, call).await,
+            ("GET", "/v1/runs/{id}/steps/{index}/result") => self.result(&principal, call).await,
             ("POST", "/v1/runs/{id}/answer") => self.answer(&principal, call).await,
             ("POST", "/v1/runs/{id}/cancel") => self.cancel(&principal, call.id("id")?).await,
             ("GET", "/v1/conversations/{id}") => self.conversation(&principal, call).await,

@@ -12,7 +12,7 @@ use shared::http::{Call, Problem, Reply, json_body};
 use shared::operate::{self, CommandError, RunFilter};
 
 use crate::requests::AnswerBody;
-use crate::views::{RunPage, RunView, StepPage};
+use crate::views::{ResultView, RunPage, RunView, StepPage};
 use crate::{AgentApi, no_run, on_its_way, unavailable};
 
 impl AgentApi {
@@ -60,6 +60,19 @@ impl AgentApi {
         let run = self.run(principal, id).await?;
         let steps = self.records.steps_after(&principal.tenant, run.id, after, limit).await.map_err(unavailable)?;
         Reply::json(StatusCode::OK, &StepPage::of(steps, &run))
+    }
+
+    /// The whole result of a tool call, of which the step may hold only the beginning.
+    pub(crate) async fn result(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
+        let id: RunId = call.id("id")?;
+        let index: Option<u32> = call.parameter("index").parse().ok().filter(|&index| index > 0);
+        let index = index.ok_or_else(|| Problem::invalid("index", "must be the index of a step, from 1"))?;
+        let run = self.run(principal, id).await?;
+        let steps = self.records.steps_after(&principal.tenant, run.id, index - 1, 1).await.map_err(unavailable)?;
+        let step = steps.into_iter().find(|step| step.index == index);
+        let result = step.and_then(|step| ResultView::of(&run, step));
+        let no_result = || Problem::not_found("index", "no tool was called at that step; GET /v1/runs/{id}/steps lists them").of_run(id);
+        Reply::json(StatusCode::OK, &result.ok_or_else(no_result)?)
     }
 
     pub(crate) async fn cancel(&self, principal: &Principal, id: RunId) -> Result<Reply, Problem> {

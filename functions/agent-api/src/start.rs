@@ -6,6 +6,7 @@ use shared::domain::event::AgentInput;
 use shared::domain::principal::Principal;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
+use shared::domain::step::Step;
 use shared::engine::ports::JournalError;
 use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, Reply, json_body};
 use shared::intake::{Accepted, AgentRequest, IntakeError};
@@ -77,6 +78,7 @@ impl AgentApi {
     async fn completed(&self, run: &Run, input: &AgentInput) -> Result<Option<AgentView>, JournalError> {
         let Some(response) = self.response(run).await?.filter(|text| 2 * text.len() < LARGEST_PAGE) else { return Ok(None) };
         let steps = self.records.steps_after(&run.tenant, run.id, 0, SHOWN_STEPS).await?;
+        let steps: Vec<_> = steps.into_iter().map(Step::in_brief).collect();
         let steps = fitting(steps, LARGEST_PAGE - 2 * response.len());
         let engine = &self.intake.engine;
         let metadata = with_results(input, engine.bundle.agent(&run.agent), &engine.tools, &steps);

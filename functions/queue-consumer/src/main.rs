@@ -30,7 +30,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         queue: queue.clone(),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
         routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone())),
-        tools: workshop.toolbox(&settings.tools.applied(&bundle.tools)?)?,
+        tools: workshop.toolbox(&settings.tools.applied(&bundle)?)?,
         bundle,
         clock: clock.clone(),
         limits: settings.limits,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{ConfigError, Environment, variables};
+use crate::domain::definition::Bundle;
 use crate::domain::tool_definition::{ToolDefinition, ToolKind};
 
 /// What this deployment has in other places.
@@ -38,12 +39,12 @@ impl ToolsConfig {
             .map_err(|error| wrong(format!("must be JSON, {{\"<tool>\": {{\"url\": …, \"allow_private\": …}}}}: {error}")))
     }
 
-    /// The definitions as they are in this deployment.
+    /// The definitions as they are in this deployment; without those that no agent lists, which a function need not build.
     ///
     /// # Errors
     /// Names the tool that is not defined, or that has no such thing.
-    pub fn applied(&self, definitions: &[ToolDefinition]) -> Result<Vec<ToolDefinition>, ConfigError> {
-        let mut definitions = definitions.to_vec();
+    pub fn applied(&self, bundle: &Bundle) -> Result<Vec<ToolDefinition>, ConfigError> {
+        let mut definitions = bundle.tools.clone();
         for (name, elsewhere) in &self.0 {
             let tool = definitions.iter_mut().find(|tool| tool.name == *name);
             let tool = tool.ok_or_else(|| wrong(format!("{name}: no tool of that name is defined")))?;
@@ -66,6 +67,8 @@ impl ToolsConfig {
                 invoked.ok_or_else(|| of_no_use("function"))?.clone_from(function);
             }
         }
+        let used = bundle.agents.iter().flat_map(|agent| &agent.tools);
+        definitions.retain(|definition| used.clone().any(|tool| definition.offers(&tool.name)));
         Ok(definitions)
     }
 }
@@ -77,6 +80,7 @@ fn wrong(problem: String) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::definition::ToolUse;
     use crate::domain::tool_definition::Endpoint;
 
     fn definitions() -> Vec<ToolDefinition> {
@@ -99,12 +103,14 @@ mod tests {
     }
 
     fn applied(text: &str) -> Result<Vec<ToolDefinition>, ConfigError> {
-        serde_json::from_str::<ToolsConfig>(text).unwrap().applied(&definitions())
+        let mut bundle = Bundle { tools: definitions(), ..Bundle::embedded() };
+        bundle.agents[0].tools = ["clock", "files__read", "stock"].map(ToolUse::of).into();
+        serde_json::from_str::<ToolsConfig>(text).unwrap().applied(&bundle)
     }
 
     #[test]
     fn a_deployment_may_have_services_elsewhere() {
-        assert_eq!(applied("{}").unwrap(), definitions());
+        assert_eq!(applied("{}").unwrap(), definitions()[..2], "no agent lists the third");
         let tools =
             applied(r#"{"files": {"url": "http://127.0.0.1:1/mcp", "allow_private": true}, "stock": {"function": "stock-test"}}"#).unwrap();
         let ToolKind::Mcp { endpoint, .. } = &tools[0].kind else { panic!("{tools:?}") };

@@ -145,6 +145,9 @@ pub struct ToolStep {
     pub output: String,
     /// Whether the output tells of an error: the model sees it as data and goes on.
     pub is_error: bool,
+    /// The whole result, where the output is only its beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
 }
 
 /// Why a model stopped.
@@ -212,6 +215,15 @@ impl AddAssign for Usage {
 }
 
 impl Step {
+    /// As lists and streams show it: of a long result the beginning, which says how much is missing.
+    #[must_use]
+    pub fn in_brief(mut self) -> Self {
+        if let StepBody::Tool(tool) = &mut self.body {
+            tool.full = None;
+        }
+        self
+    }
+
     /// Its size in the journal, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {

@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn tool(index: u32, id: &str) -> Step {
-        step(index, StepBody::Tool(ToolStep { call: call(id), output: "noon".into(), is_error: false }))
+        step(index, StepBody::Tool(ToolStep { call: call(id), output: "noon".into(), is_error: false, full: None }))
     }
 
     fn open() -> Transcript {

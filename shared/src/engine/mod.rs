@@ -404,7 +404,7 @@ impl Engine {
                     match wait_for(agent, &transcript, &call, index, started_at) {
                         Ok(waiting) => return Err(Stop::Wait(waiting)),
                         Err(problem) => {
-                            let body = StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true });
+                            let body = StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true, full: None });
                             self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: started_at, body }).await?
                         }
                     }

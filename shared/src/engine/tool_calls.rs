@@ -12,7 +12,7 @@ use crate::domain::clock::between;
 use crate::domain::failure::FailureCode;
 use crate::domain::message::ToolCall;
 use crate::domain::run::Run;
-use crate::domain::step::{LARGEST_STEP, Step, StepBody, ToolStep};
+use crate::domain::step::{Step, StepBody, ToolStep};
 use crate::domain::transcript::Transcript;
 use crate::domain::waiting::Waiting;
 use crate::tools::{ToolContext, ToolResult, ToolTraits};
@@ -62,7 +62,7 @@ impl Engine {
             match self.refusal(agent, transcript, &call) {
                 Some(problem) => {
                     let now = self.clock.now();
-                    let tool = ToolStep { call, output: format!("error: {problem}"), is_error: true };
+                    let tool = ToolStep { call, output: format!("error: {problem}"), is_error: true, full: None };
                     let done = self.write_step(run, transcript, now, StepBody::Tool(tool)).await?;
                     if done.is_some() || planned.is_empty() {
                         return Ok(done);
@@ -132,19 +132,18 @@ impl Engine {
         while !calls.is_empty()
             && let Some((planned, started_at, result)) = self.under_lease(run, hold, longest + GRACE, calls.next()).await?.flatten()
         {
-            let (output, is_error) = match result {
-                Some(ToolResult { output, .. }) if output.len() > LARGEST_STEP / 2 => {
-                    (format!("error: the result has {} bytes; at most {} can be kept", output.len(), LARGEST_STEP / 2), true)
+            let (output, is_error, full) = match result {
+                Some(ToolResult { output, is_error, full }) => (output, is_error, full),
+                None if planned.traits.idempotent => {
+                    (format!("error: no result within {} s", planned.traits.timeout.as_secs()), true, None)
                 }
-                Some(ToolResult { output, is_error, .. }) => (output, is_error),
-                None if planned.traits.idempotent => (format!("error: no result within {} s", planned.traits.timeout.as_secs()), true),
                 None => {
                     let (tool, seconds) = (&planned.call.name, planned.traits.timeout.as_secs());
                     let message = format!("the tool `{tool}` did not answer within {seconds} s; its effect is unknown");
                     return Err(Stop::Uncertain(self.failure(run, FailureCode::UncertainToolCall, message)));
                 }
             };
-            let tool = ToolStep { call: planned.call.clone(), output, is_error };
+            let tool = ToolStep { call: planned.call.clone(), output, is_error, full };
             done = self.write_step(run, transcript, started_at, StepBody::Tool(tool)).await?;
         }
         Ok(done)

@@ -182,7 +182,7 @@ impl Follower {
         }
         self.at = Position::before(step.index + 1);
         self.next_delta = None;
-        self.ready.push_back(Told { id: Some(self.at), event: RunEvent::Step(Box::new(step)) });
+        self.ready.push_back(Told { id: Some(self.at), event: RunEvent::Step(Box::new(step.in_brief())) });
     }
 
     /// What was said of the step so far, as its worker has kept it.

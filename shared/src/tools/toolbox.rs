@@ -19,7 +19,7 @@ use crate::engine::ports::ToolSpec;
 
 /// How long a call waits for others of the same tool to end.
 const LONGEST_QUEUE: Duration = Duration::from_secs(10);
-/// Bytes of a result that are kept with the step, though the model is told less.
+/// Bytes of a result that are kept with the step, though the model is told less; as JSON, where a control character has six.
 const MOST_KEPT: usize = 2_000_000;
 /// How long the list of a server's tools is good.
 const LIST_LIFE: Duration = Duration::from_secs(300);
@@ -286,9 +286,23 @@ fn bounded(text: String, is_error: bool, most: usize) -> ToolResult {
         text.len() - begin.len(),
         text.len()
     );
-    let kept = beginning(&text, MOST_KEPT);
+    let kept = kept(&text);
     let full = if kept.len() < text.len() { format!("{kept}\n[cut here: {} bytes are missing]", text.len() - kept.len()) } else { text };
     ToolResult { output, is_error, full: Some(full) }
+}
+
+/// What fits into a step.
+fn kept(text: &str) -> &str {
+    let mut size = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        size += match c {
+            '"' | '\\' => 2,
+            c if c.is_ascii_control() => 6,
+            c => c.len_utf8(),
+        };
+        size > MOST_KEPT
+    });
+    end.map_or(text, |(end, _)| &text[..end])
 }
 
 fn beginning(text: &str, most: usize) -> &str {

@@ -106,6 +106,7 @@ impl AgentApi {
         let run = self.run(principal, id).await?;
         failures::check(&run)?;
         let steps = self.records.steps_after(&run.tenant, run.id, 0, SHOWN_STEPS).await.map_err(unavailable)?;
+        let steps: Vec<_> = steps.into_iter().map(Step::in_brief).collect();
         let last = self.last_steps(&run, &steps).await.map_err(unavailable)?;
         let answer = answer_of(last.as_deref().unwrap_or(&steps)).ok_or_else(|| Problem::internal(&"a run has ended without an answer"))?;
         let engine = &self.intake.engine;

@@ -14,7 +14,7 @@ pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
 pub(crate) use self::definitions::AgentsView;
 pub(crate) use self::event::EventView;
-pub(crate) use self::run::{RunPage, RunView, StepPage};
+pub(crate) use self::run::{ResultView, RunPage, RunView, StepPage};
 pub(crate) use self::spend::{SpendView, UsagePage};
 
 /// Bytes of what one answer shows of a list. Lambda takes 6 MB, and our JSON is a text within Lambda's own, where it grows.

@@ -9,7 +9,7 @@ use shared::domain::failure::Failure;
 use shared::domain::id::{ConversationId, EventId, RunId};
 use shared::domain::run::{Archive, Run, Transition};
 use shared::domain::state::RunState;
-use shared::domain::step::{Step, Usage};
+use shared::domain::step::{Step, StepBody, Usage};
 use shared::domain::waiting::Waiting;
 use shared::operate::Page;
 
@@ -175,6 +175,28 @@ impl RunPage {
     }
 }
 
+/// The whole result of a tool call.
+#[derive(Debug, Serialize)]
+pub(crate) struct ResultView {
+    run_id: RunId,
+    index: u32,
+    result: String,
+    is_error: bool,
+}
+
+impl ResultView {
+    /// Of a step that is one.
+    pub(crate) fn of(run: &Run, step: Step) -> Option<Self> {
+        match step.body {
+            StepBody::Tool(tool) => {
+                let result = tool.full.unwrap_or(tool.output);
+                Some(Self { run_id: run.id, index: step.index, result, is_error: tool.is_error })
+            }
+            StepBody::Model(_) | StepBody::Approval(_) => None,
+        }
+    }
+}
+
 /// A page of a journal.
 #[derive(Debug, Serialize)]
 pub(crate) struct StepPage {
@@ -183,7 +205,8 @@ pub(crate) struct StepPage {
 }
 
 impl StepPage {
-    pub(crate) fn of(mut steps: Vec<Step>, run: &Run) -> Self {
+    pub(crate) fn of(steps: Vec<Step>, run: &Run) -> Self {
+        let mut steps: Vec<_> = steps.into_iter().map(Step::in_brief).collect();
         // One step always fits: see `LARGEST_STEP`.
         let others = steps.split_off(steps.len().min(1));
         let room = LARGEST_PAGE.saturating_sub(steps.iter().map(Step::size).sum());

@@ -202,3 +202,32 @@ async fn calls_that_the_request_asks_for_are_made_before_the_model_is_asked() {
     assert!(results.iter().any(|result| result.starts_with("error: no tool is named `rm_rf`")), "{results:?}");
     assert_eq!(w.model.calls(), 1, "it is shown both results");
 }
+
+/// A tool whose result is longer than a model is told.
+struct Talks;
+
+#[async_trait::async_trait]
+impl Tool for Talks {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: "clock".into(), description: String::new(), parameters: json!({}) }
+    }
+
+    fn traits(&self) -> ToolTraits {
+        ToolTraits::harmless(Duration::from_secs(1))
+    }
+
+    async fn call(&self, _arguments: &serde_json::Value, _context: &ToolContext<'_>) -> Result<String, String> {
+        Ok("x".repeat(150_000))
+    }
+}
+
+#[tokio::test]
+async fn a_long_result_is_journaled_whole_and_told_by_its_beginning() {
+    let mut w = world([Scripted::Calls(vec!["clock"]), Scripted::Says("done".into())]).await;
+    w.engine.tools = Toolbox::of(vec![Arc::new(Talks)]);
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    let steps = w.steps();
+    let StepBody::Tool(tool) = &steps[1].body else { panic!("{steps:?}") };
+    assert_eq!(tool.full.as_deref().map(str::len), Some(150_000));
+    assert!(tool.output.len() < 101_000 && tool.output.ends_with("the whole result is kept with this step]"), "{}", tool.output.len());
+}

@@ -114,6 +114,8 @@ async fn a_long_result_is_cut_with_a_mark_and_kept_whole() {
     // What is kept is bounded as well, and says so.
     let huge = ask(Arc::new(Plays::says(Ok(&"x".repeat(MOST_KEPT + 5)))), json!({"city": "Rome"})).await;
     assert!(huge.full.unwrap().ends_with("[cut here: 5 bytes are missing]"));
+    let controls = ask(Arc::new(Plays::says(Ok(&"\u{1}".repeat(MOST_KEPT)))), json!({"city": "Rome"})).await;
+    assert!(serde_json::to_string(&controls.full).unwrap().len() <= MOST_KEPT + 100, "as the journal writes it");
     // So are errors.
     assert!(ask(Arc::new(Plays::says(Err(&text))), json!({"city": "Rome"})).await.full.is_some());
 }
