@@ -35,11 +35,14 @@ trap 'exit 143' TERM
 # test could not say how often the breaker opens.
 breaker='{"failures":4,"percent":20,"window_seconds":60,"open_seconds":20,"longest_open_seconds":20,"probes":2}'
 timeouts='{"first_token_seconds":2,"between_tokens_seconds":2}'
+provider() { printf '{"name":"%s","protocol":"%s","timeouts":%s,"breaker":%s%s}' "$1" "$2" "$timeouts" "$breaker" "${3:+,\"base_url\":\"$3\"}"; }
+second=http://127.0.0.1:$backup_port
+providers="[$(provider openai openai),$(provider backup openai "$second/v1/"),$(provider responses openai_resp "$second/v1/")"
+providers="$providers,$(provider anthropic anthropic "$second/v1/"),$(provider bedrock bedrock_sigv4 "$second/"),$(provider nova bedrock_api "$second/")]"
 reprise stack up --name failover --no-ask \
     --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=6 --parameter MaxAttempts=2 --parameter InlineSeconds=10 \
     --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 \
-    --parameter 'Model=openai::gpt-4o-mini,backup::gpt-4o-mini' \
-    --parameter "Providers=[{\"name\":\"openai\",\"protocol\":\"openai\",\"timeouts\":$timeouts,\"breaker\":$breaker},{\"name\":\"backup\",\"protocol\":\"openai\",\"base_url\":\"http://127.0.0.1:$backup_port/v1/\",\"timeouts\":$timeouts,\"breaker\":$breaker}]"
+    --parameter 'Model=openai::gpt-4o-mini,backup::gpt-4o-mini' --parameter "Providers=$providers"
 node infra/local/model/server.mjs --port "$backup_port" >.local/stacks/failover/log/backup.log 2>&1 &
 backup=$!
 

@@ -378,6 +378,12 @@ pub struct Price {
     pub max_input_tokens: Option<u64>,
     /// Millionths of a US dollar for a million tokens read.
     pub input_micros_per_million: u64,
+    /// Those for a million tokens that come out of the provider's cache; as any token read if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cached_input_micros_per_million: Option<u64>,
+    /// Those for a million tokens that are put into it; as any token read if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_micros_per_million: Option<u64>,
     /// Millionths of a US dollar for a million tokens written.
     pub output_micros_per_million: u64,
     /// The day on which it was looked up.

@@ -12,9 +12,18 @@ pub fn cost_in(prices: &[Price], provider: &str, model: &str, usage: &Usage) -> 
     let closest = named.clone().map(|(closeness, _)| closeness).max()?;
     let fitting = named.filter(|(closeness, price)| *closeness == closest && usage.input_tokens <= limit(price));
     let (_, price) = fitting.min_by_key(|(_, price)| limit(price))?;
-    let input = u128::from(usage.input_tokens) * u128::from(price.input_micros_per_million);
-    let output = u128::from(usage.output_tokens) * u128::from(price.output_micros_per_million);
-    u64::try_from((input + output).div_ceil(1_000_000)).ok()
+    let (cached, written) = (usage.cached_input_tokens, usage.cache_write_tokens);
+    let plain = usage.input_tokens.saturating_sub(cached.saturating_add(written));
+    let input = price.input_micros_per_million;
+    let parts = [
+        (plain, input),
+        (cached, price.cached_input_micros_per_million.unwrap_or(input)),
+        (written, price.cache_write_micros_per_million.unwrap_or(input)),
+        (usage.output_tokens, price.output_micros_per_million),
+    ];
+    // Four products of two 64-bit numbers: only absurd ones leave 128 bits.
+    let sum = parts.into_iter().try_fold(0_u128, |sum, (tokens, micros)| sum.checked_add(u128::from(tokens) * u128::from(micros)))?;
+    u64::try_from(sum.div_ceil(1_000_000)).ok()
 }
 
 fn limit(price: &Price) -> u64 {
@@ -39,6 +48,8 @@ mod tests {
             model: model.into(),
             max_input_tokens,
             input_micros_per_million: input,
+            cached_input_micros_per_million: None,
+            cache_write_micros_per_million: None,
             output_micros_per_million: output,
             as_of: "2026-11-22".into(),
             source: "https://example.com".into(),
@@ -58,6 +69,16 @@ mod tests {
         assert_eq!(cost_in(&prices, "p", "m", &usage(u64::MAX, u64::MAX)), Some(13_835_058_055_282_163_712));
         let dear = [price("p", "m", None, u64::MAX, 0)];
         assert_eq!(cost_in(&dear, "p", "m", &usage(u64::MAX, 0)), None);
+    }
+
+    #[test]
+    fn tokens_of_the_cache_have_their_own_price_or_that_of_all_others() {
+        let usage = Usage { cached_input_tokens: 800, cache_write_tokens: 100, ..usage(1_000, 0) };
+        let plain = price("p", "m", None, 1_000_000, 0);
+        let own =
+            Price { cached_input_micros_per_million: Some(100_000), cache_write_micros_per_million: Some(1_250_000), ..plain.clone() };
+        assert_eq!(cost_in(&[plain], "p", "m", &usage), Some(1_000));
+        assert_eq!(cost_in(&[own], "p", "m", &usage), Some(100 + 80 + 125));
     }
 
     #[test]

@@ -13,6 +13,10 @@ struct PriceFile {
     #[serde(default, deserialize_with = "filled")]
     max_input_tokens: Option<At<u64>>,
     input_per_million_usd: At<f64>,
+    #[serde(default, deserialize_with = "filled")]
+    cached_input_per_million_usd: Option<At<f64>>,
+    #[serde(default, deserialize_with = "filled")]
+    cache_write_per_million_usd: Option<At<f64>>,
     output_per_million_usd: At<f64>,
     as_of: At<String>,
     source: At<String>,
@@ -28,6 +32,14 @@ pub(super) fn read(checks: &mut Checks, text: &str) -> Vec<Price> {
             model: beginning(checks, &file.model, &field("model")),
             max_input_tokens: file.max_input_tokens.as_ref().map(|at| checks.within(at, &field("max_input_tokens"), 1, 1_000_000_000)),
             input_micros_per_million: checks.micros(&file.input_per_million_usd, &field("input_per_million_usd")),
+            cached_input_micros_per_million: file
+                .cached_input_per_million_usd
+                .as_ref()
+                .map(|at| checks.micros(at, &field("cached_input_per_million_usd"))),
+            cache_write_micros_per_million: file
+                .cache_write_per_million_usd
+                .as_ref()
+                .map(|at| checks.micros(at, &field("cache_write_per_million_usd"))),
             output_micros_per_million: checks.micros(&file.output_per_million_usd, &field("output_per_million_usd")),
             as_of: file.as_of.value.clone(),
             source: file.source.value.clone(),
