@@ -91,7 +91,10 @@ pub async fn commit(journal: &dyn Journal, change: Change<'_>) -> Result<Committ
             }
             // The conversation or the next run has moved: look again.
             Err(WriteError::Refused { index, .. }) if index > base.len() => {
-                found = journal.conversation(&run.tenant, run.conversation).await?.map_or(Found::Nothing, Found::Conversation);
+                found = journal
+                    .conversation(&run.tenant, run.conversation)
+                    .await?
+                    .map_or(Found::Nothing, |found| Found::Conversation(Box::new(found)));
             }
             Err(WriteError::Refused { index, .. }) if index == base.len() => found = Found::Nothing,
             Err(error) => return Err(error.into()),

@@ -171,7 +171,7 @@ fn is_over(item: &Item, mark: &Mark) -> bool {
 /// What is there instead, where that is of use.
 fn found(write: &Write<'_>, item: Option<Item>) -> Result<Found, JournalError> {
     Ok(match (write, item) {
-        (Write::Conversation(..), Some(item)) => Found::Conversation(conversation_of(item)?),
+        (Write::Conversation(..), Some(item)) => Found::Conversation(Box::new(conversation_of(item)?)),
         (Write::Key(..), Some(item)) => Found::Key(key_of(item)?),
         _ => Found::Nothing,
     })

@@ -87,6 +87,8 @@ impl Turn {
     pub fn into_history(self) -> Vec<Message> {
         let mut messages = self.messages;
         match (self.response, self.ended) {
+            // It ended with calls of its caller's own tools, which are no answer.
+            (Some(response), _) if response.is_empty() => {}
             (Some(response), _) => messages.push(Message::assistant(response)),
             (None, Some(TurnEnd::Interrupted)) => {}
             (None, _) => return Vec::new(),
@@ -113,6 +115,8 @@ mod tests {
             assert_eq!(Turn { ended, ..turn.clone() }.into_history().len(), expected, "{ended:?}");
         }
         let answered = Turn { response: Some("because".into()), ended: Some(TurnEnd::Completed), ..turn };
+        let called = Turn { response: Some(String::new()), ..answered.clone() };
+        assert_eq!(called.into_history(), [Message::user("why?")]);
         assert_eq!(answered.into_history(), [Message::user("why?"), Message::assistant("because")]);
     }
 }

@@ -260,7 +260,7 @@ pub enum Found {
     #[default]
     Nothing,
     /// A conversation.
-    Conversation(Conversation),
+    Conversation(Box<Conversation>),
     /// A key that was used.
     Key(UsedKey),
 }

@@ -196,7 +196,7 @@ impl Tables {
             None if matches!(write, ConversationWrite::Open(_)) => Ok(()),
             None => Err(Found::Nothing),
             Some(stored) if allowed(stored, write) => Ok(()),
-            Some(stored) => Err(Found::Conversation(stored.clone())),
+            Some(stored) => Err(Found::Conversation(Box::new(stored.clone()))),
         }
     }
 

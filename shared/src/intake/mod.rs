@@ -215,7 +215,7 @@ impl Intake {
             match self.write(&run, &event, request, key.as_ref(), &plan).await {
                 Ok(()) => return Ok(Recorded::New(Box::new(run))),
                 Err(WriteError::Refused { found: Found::Key(used), .. }) => return known_by(request, &used),
-                Err(WriteError::Refused { found: Found::Conversation(conversation), .. }) => found = Some(conversation),
+                Err(WriteError::Refused { found: Found::Conversation(conversation), .. }) => found = Some(*conversation),
                 Err(WriteError::Refused { .. }) if request.conversation.is_none() => return Err(JournalError::Lost.into()),
                 // A run that is to be ended has moved, or there is no such conversation.
                 Err(WriteError::Refused { .. }) => {

@@ -102,7 +102,7 @@ async fn in_a_conversation_it_costs_one_more_and_two_more_where_a_run_waits_for_
         assert_eq!(calls.values().sum::<usize>(), steps + 5, "{calls:?}");
         assert_eq!(queue.take().len(), 1, "whose turn it is now is sent");
         let last = log.lock().unwrap().last().unwrap().clone();
-        assert_eq!(last.body["TransactItems"].as_array().unwrap().len(), 5, "record, step, turn, conversation, the next run");
+        assert_eq!(last.body["TransactItems"].as_array().unwrap().len(), 6, "record, step, spend, turn, conversation, the next run");
     }
 }
 

@@ -176,7 +176,7 @@ async fn the_first_write_that_was_refused_is_named_whatever_the_ones_before_it_b
     let leave = Write::Conversation(&run.tenant, ConversationWrite::LeaveAlone(&run, Spend::NONE));
     let writes = [Write::Run(&run, Guard::Held { lease_no: 1, steps: 0 }), Write::Step(&run, &step), leave];
     match table!(rule).write(&writes).await {
-        Err(WriteError::Refused { index: 2, found: Found::Conversation(found) }) => assert_eq!(found, stored),
+        Err(WriteError::Refused { index: 2, found: Found::Conversation(found) }) => assert_eq!(*found, stored),
         other => panic!("{other:?}"),
     }
     let rule =
