@@ -41,7 +41,7 @@ struct Said {
     attempt: Option<Try>,
     /// What it has said.
     text: String,
-    /// Whether a piece of it is in the journal.
+    /// Whether a piece of it may be in the journal.
     is_kept: bool,
     watched_until_ms: Option<i64>,
     is_over: bool,
@@ -140,11 +140,10 @@ impl Live {
                 let _ = changes.changed().await;
                 continue;
             };
+            // Before it is: the call may be done, and this be dropped, before the store has said so.
+            self.kept(delta.attempt);
             match journal.tell(run, &delta).await {
-                Ok(()) => {
-                    self.kept(delta.attempt);
-                    last = Some(delta);
-                }
+                Ok(()) => last = Some(delta),
                 // The step itself will be there; this is for those who cannot wait for it.
                 Err(error) => tracing::info!(run.id = %run.id, error = %chain(&error), "what was said so far could not be kept"),
             }

@@ -199,8 +199,11 @@ impl Follower {
                 Some(text) => self.tell_text(text),
                 // It was read before.
                 None if read.is_some() => {}
-                // One before it is missing: what comes after it must wait.
-                None => break,
+                // The one before it was kept once more, with more text, because the store did not say that it had it.
+                None => {
+                    self.next_delta = None;
+                    break;
+                }
             }
             self.next_delta = Some((delta.attempt, delta.seq + 1));
         }

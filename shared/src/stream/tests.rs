@@ -11,12 +11,14 @@ use jiff::Timestamp;
 
 use super::{RunEvent, Told};
 use crate::domain::clock::{Clock, after};
-use crate::domain::delta::Position;
+use crate::domain::delta::{Delta, Position, Try};
 use crate::domain::event::AgentInput;
 use crate::domain::id::RunId;
 use crate::domain::principal::Principal;
+use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::domain::step::StepBody;
+use crate::engine::ports::Journal;
 use crate::engine::{CallError, Window};
 use crate::fakes::{CountingHold, MemoryQueue, MemoryStore, Scripted, ScriptedModel, TokioClock, engine};
 use crate::intake::{AgentRequest, Intake, Streamed};
@@ -319,6 +321,30 @@ async fn a_client_that_is_cut_off_anywhere_goes_on_exactly_there() {
         let later: Vec<Told> = world.follow(run, client.at.unwrap()).collect().await;
         assert!(matches!(&later[..], [Told { event: RunEvent::Run(_), .. }, Told { event: RunEvent::Done { .. }, .. }]), "{later:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_is_kept_again_with_more_text_is_read_again() {
+    let world = world([]);
+    let id = world.queued().await;
+    let run = Run { state: RunState::Running, lease_no: 1, ..world.store.get(id).unwrap() };
+    world.store.put(run.clone());
+    let attempt = Try { lease_no: 1, number: 1 };
+    let tell = async |seq, start, text: &str| {
+        world.store.tell(&run, &Delta { step: 1, attempt, seq, start, text: text.into() }).await.unwrap();
+    };
+    let mut events = world.follow(id, Position::START);
+    tell(1, 0, "ab").await;
+    let mut client = Client::default();
+    while client.texts.is_empty() {
+        client.hear(events.next().await.unwrap());
+    }
+    tell(1, 0, "abcd").await;
+    tell(2, 4, "ef").await;
+    while client.texts[&1] != "abcdef" {
+        client.hear(events.next().await.unwrap());
+    }
+    assert_eq!(client.resets, 0);
 }
 
 #[tokio::test(start_paused = true)]
