@@ -7,3 +7,4 @@ mod failing;
 mod function;
 mod health;
 mod starting;
+mod streaming;

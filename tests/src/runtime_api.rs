@@ -24,6 +24,8 @@ pub struct Said {
     pub what: String,
     /// The body.
     pub body: String,
+    /// Whether it says that the body is a stream: a prelude, eight zeros, and what comes.
+    pub is_streamed: bool,
 }
 
 /// The API. It lives as long as the test process.
@@ -93,9 +95,9 @@ impl RuntimeApi {
 fn serve(stream: TcpStream, say: &Sender<Said>, next: &Mutex<Receiver<Value>>) {
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
-    while let Some((path, body)) = read_request(&mut reader) {
+    while let Some((path, body, is_streamed)) = read_request(&mut reader) {
         let what = what_of(&path);
-        if say.send(Said { what: what.clone(), body }).is_err() {
+        if say.send(Said { what: what.clone(), body, is_streamed }).is_err() {
             return;
         }
         let answer = if what == "next" {
@@ -126,10 +128,10 @@ fn invocation(event: &str) -> String {
     )
 }
 
-/// A request's path and body, of a known length or in chunks; `None` when the connection has ended.
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
+/// A request's path and body, of a known length or in chunks, and whether it is a streamed answer; `None` when the connection has ended.
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, String, bool)> {
     let path = line(reader)?.split(' ').nth(1)?.to_owned();
-    let (mut length, mut is_chunked) = (0_usize, false);
+    let (mut length, mut is_chunked, mut is_streamed) = (0_usize, false, false);
     loop {
         let header = line(reader)?.to_ascii_lowercase();
         if header.is_empty() {
@@ -138,6 +140,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
         match header.split_once(':') {
             Some(("content-length", value)) => length = value.trim().parse().ok()?,
             Some(("transfer-encoding", value)) => is_chunked = value.contains("chunked"),
+            Some(("lambda-runtime-function-response-mode", value)) => is_streamed = value.trim() == "streaming",
             _ => {}
         }
     }
@@ -154,7 +157,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     } else {
         take(reader, length, &mut body)?;
     }
-    Some((path, String::from_utf8_lossy(&body).into_owned()))
+    Some((path, String::from_utf8_lossy(&body).into_owned(), is_streamed))
 }
 
 fn take(reader: &mut impl Read, size: usize, body: &mut Vec<u8>) -> Option<()> {
