@@ -38,7 +38,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         starts().await,
         events().await,
         reads().await,
-        commands().await,
+        Box::pin(commands()).await,
         dead_letters().await,
         probes().await,
         providers::all().await,

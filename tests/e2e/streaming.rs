@@ -45,14 +45,14 @@ impl Iterator for Events {
             let (mut id, mut name, mut data) = (None, None, None);
             loop {
                 let mut line = String::new();
-                if self.0.read_line(&mut line).unwrap() == 0 {
+                if self.0.read_line(&mut line).unwrap_or_else(|error| panic!("the stream broke off: {error}")) == 0 {
                     return None;
                 }
                 match line.trim_end().split_once(": ") {
                     None => break,
                     Some(("id", value)) => id = Some(value.to_owned()),
                     Some(("event", value)) => name = Some(value.to_owned()),
-                    Some(("data", value)) => data = Some(serde_json::from_str(value).unwrap()),
+                    Some(("data", value)) => data = Some(serde_json::from_str(value).unwrap_or_else(|error| panic!("{error}: {value}"))),
                     Some(_) => {}
                 }
             }
@@ -74,7 +74,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, event: &Event) {
         match event.name.as_str() {
-            "delta" => self.said.push_str(event.data["text"].as_str().unwrap()),
+            "delta" => self.said.push_str(&text(&event.data, "text")),
             "reset" => self.said.clear(),
             "done" => self.response = Some(text(&event.data, "response")),
             "error" | "cancelled" => panic!("{event:?}"),
@@ -88,7 +88,7 @@ impl Reader {
 fn ended_calls(stack: &Stack, run: &str) -> usize {
     let calls = stack.model.get("/reprise/calls").must(200);
     let is_of_run = |call: &&Value| call["key"].as_str().is_some_and(|key| key.starts_with(run));
-    calls["calls"].as_array().unwrap().iter().filter(is_of_run).count()
+    calls["calls"].as_array().map_or(0, |calls| calls.iter().filter(is_of_run).count())
 }
 
 #[test]

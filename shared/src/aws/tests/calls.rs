@@ -87,7 +87,7 @@ async fn calls_of(steps: usize, others: Others) -> (BTreeMap<String, usize>, Log
 #[tokio::test]
 async fn a_run_of_n_steps_costs_n_and_2_calls() {
     for steps in [1, 3, 19] {
-        let (calls, ..) = calls_of(steps, Others::None).await;
+        let (calls, ..) = Box::pin(calls_of(steps, Others::None)).await;
         let expected = [("GetItem", 1), ("TransactWriteItems", steps), ("UpdateItem", 1)].map(|(name, n)| (name.to_owned(), n));
         assert_eq!(calls, expected.into(), "{steps} steps");
     }
@@ -96,9 +96,9 @@ async fn a_run_of_n_steps_costs_n_and_2_calls() {
 #[tokio::test]
 async fn in_a_conversation_it_costs_one_more_and_two_more_where_a_run_waits_for_its_turn() {
     for steps in [1, 3, 19] {
-        let (calls, ..) = calls_of(steps, Others::Before).await;
+        let (calls, ..) = Box::pin(calls_of(steps, Others::Before)).await;
         assert_eq!(calls.values().sum::<usize>(), steps + 3, "{calls:?}");
-        let (calls, log, queue) = calls_of(steps, Others::BeforeAndBehind).await;
+        let (calls, log, queue) = Box::pin(calls_of(steps, Others::BeforeAndBehind)).await;
         assert_eq!(calls.values().sum::<usize>(), steps + 5, "{calls:?}");
         assert_eq!(queue.take().len(), 1, "whose turn it is now is sent");
         let last = log.lock().unwrap().last().unwrap().clone();
@@ -108,7 +108,7 @@ async fn in_a_conversation_it_costs_one_more_and_two_more_where_a_run_waits_for_
 
 #[tokio::test]
 async fn the_engine_writes_the_same_bytes_for_a_late_step() {
-    let (_, log, _) = calls_of(19, Others::None).await;
+    let (_, log, _) = Box::pin(calls_of(19, Others::None)).await;
     let steps: Vec<usize> = log.lock().unwrap().iter().filter(|r| r.operation == "TransactWriteItems").map(|r| r.bytes).collect();
     // Steps 4 and 8 are results of the same tool, 5 and 9 are answers that ask for the same one.
     assert_eq!((steps[3], steps[4]), (steps[7], steps[8]));
