@@ -61,6 +61,7 @@ class Function:
             "MAX_ATTEMPTS": "1",
             "INLINE_SECONDS": "5",
             "REQUIRE_COMPILED": "false",
+            "TOOLS": "{}",
             "LOG_LEVEL": "error",
             **settings,
         }
