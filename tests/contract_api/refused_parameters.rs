@@ -33,14 +33,16 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
         for bad in bad_ids() {
             let world = world();
             let answer = world.call(good(operation, bad.clone())).await;
-            assert_eq!((answer.status, answer.text("/code"), answer.text("/field")), (400, "invalid_request", "id"), "{bad:?}");
+            // With more behind the id, the rest of the address is what does not fit.
+            let field = if operation.path.contains("{index}") && bad.ends_with("/steps") { "index" } else { "id" };
+            assert_eq!((answer.status, answer.text("/code"), answer.text("/field")), (400, "invalid_request", field), "{bad:?}");
             assert!(bad.len() < 6 || !answer.text("/detail").contains(&bad), "{bad:?} is echoed");
             assert!(!answer.headers.contains_key("x-evil"));
             assert!(!validator.is_valid(&bad.clone().into()), "{bad:?} is an id by the document");
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 10);
+    assert_eq!(routes, 11);
 }
 
 #[tokio::test]

@@ -18,19 +18,25 @@ struct Package(PathBuf);
 
 impl Package {
     fn of(function: &str) -> Self {
+        Self::unpacked(function).unwrap_or_else(|error| panic!("the package of {function}: {error}"))
+    }
+
+    fn unpacked(function: &str) -> Result<Self, Box<dyn std::error::Error>> {
         let folder = std::env::temp_dir().join(tests::fresh("package"));
         let agents = folder.join("agents");
-        let files = agent_folder::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/agents")).unwrap();
+        let files =
+            agent_folder::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/agents")).map_err(|error| format!("{error:?}"))?;
         for file in &files {
             let path = agents.join(&file.name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, &file.text).unwrap();
+            fs::create_dir_all(path.parent().unwrap_or(&agents))?;
+            fs::write(path, &file.text)?;
         }
-        fs::write(agents.join(FILE), serde_json::to_string(&seal(&files).unwrap()).unwrap()).unwrap();
+        let sealed = seal(&files).map_err(|error| format!("{error:?}"))?;
+        fs::write(agents.join(FILE), serde_json::to_string(&sealed)?)?;
         // A link where it can be one: debug builds are large.
         let (built, program) = (binary(function), folder.join("bootstrap"));
-        fs::hard_link(&built, &program).or_else(|_| fs::copy(&built, &program).map(|_| ())).unwrap();
-        Self(folder)
+        fs::hard_link(&built, &program).or_else(|_| fs::copy(&built, &program).map(|_| ()))?;
+        Ok(Self(folder))
     }
 
     fn bundle(&self) -> PathBuf {
