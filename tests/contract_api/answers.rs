@@ -38,6 +38,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         starts().await,
         events().await,
         reads().await,
+        results().await,
         Box::pin(commands()).await,
         dead_letters().await,
         probes().await,
@@ -330,8 +331,7 @@ async fn a_run_that_somebody_else_ends_while_its_caller_waits_is_answered_by_its
     }
 }
 
-#[tokio::test]
-async fn a_long_result_is_shown_whole_on_its_own_and_by_its_beginning_elsewhere() {
+async fn results() -> Vec<Answer> {
     let world = scripted([Scripted::Calls(vec!["clock"]), Scripted::Says("done".into())]);
     let answered = world.call(ask(&json!({"prompt": "why?"}))).await;
     let id = answered.text("/run_id");
@@ -349,10 +349,19 @@ async fn a_long_result_is_shown_whole_on_its_own_and_by_its_beginning_elsewhere(
     assert_eq!((long.text("/result"), &long.body["index"]), ("the beginning and the end \u{1b}[2J", &json!(4)));
     let steps = world.call(get("/v1/runs/{id}/steps").id(id)).await;
     assert_eq!((steps.text("/steps/3/output"), steps.body["steps"][3].get("full")), ("the beginning", None));
+    let mut answers = vec![short, long];
     for (index, status, field) in [("1", 404, "index"), ("9", 404, "index"), ("0", 400, "index"), ("x", 400, "index")] {
         let refused = world.call(result(index)).await;
         assert_eq!((refused.status, refused.text("/field")), (status, field), "{index}");
+        answers.push(refused);
     }
+    answers
+}
+
+#[tokio::test]
+async fn a_long_result_is_shown_whole_on_its_own_and_by_its_beginning_elsewhere() {
+    let statuses: Vec<u16> = results().await.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 404, 404, 400, 400]);
 }
 
 #[tokio::test]
