@@ -267,6 +267,12 @@ impl Transcript {
         (self.draft.0.as_str(), self.draft.1.as_ref())
     }
 
+    /// How many answers were evaluated.
+    #[must_use]
+    pub const fn iterations(&self) -> u32 {
+        self.iterations
+    }
+
     /// How its answers are evaluated, if they are.
     #[must_use]
     pub const fn reflexion(&self) -> Option<&Reflexion> {

@@ -11,7 +11,7 @@ impl Engine {
     pub(super) fn check_caps(&self, run: &Run, agent: &Agent, transcript: &Transcript, next: &Next) -> Result<(), Stop> {
         let (caps, name) = (&agent.caps, &agent.name);
         let over = |code, message: String| Err(Stop::Terminal(self.failure(run, code, message)));
-        if matches!(next, Next::Ended(_)) {
+        if matches!(next, Next::Ended(_) | Next::Failed(..)) {
             return Ok(());
         }
         if transcript.steps() >= caps.steps {

@@ -426,6 +426,10 @@ impl Engine {
         }
         transcript.record(&step);
         if let Next::Ended(answer) = transcript.next() {
+            if let (Some(_), (_, Some(verdict))) = (transcript.reflexion(), transcript.draft()) {
+                let iterations = transcript.iterations();
+                tracing::info!(run.id = %run.id, iterations, success = verdict.success, score = verdict.score, "reflexion ended");
+            }
             return self.complete(run, Some(step), answer, transcript.answered_at()).await.map(Some);
         }
         let writes = [Write::Progress(run, &step), Write::Step(run, &step)];

@@ -1,5 +1,5 @@
 //! The models behind real protocols, through the crate `genai` (ADR 0001). One try per call: the engine walks the chain, tries
-//! again and cuts. [`provider`] makes a call, `options` and `convert` say it in the protocol's words, `aside` reads what the crate
+//! again and cuts. `provider` makes a call, `options` and `convert` say it in the protocol's words, `aside` reads what the crate
 //! does not tell, `errors` and `hints` say what a failure means.
 
 mod aside;

@@ -52,6 +52,8 @@ async fn an_answer_that_cannot_be_mended_is_a_failure_by_name() {
 async fn an_answer_that_is_cut_off_or_refused_is_journaled_and_no_success() {
     for (finish, code) in [(FinishReason::Length, "answer_cut_off"), (FinishReason::ContentFilter, "answer_refused")] {
         let mut w = world([]).await;
+        // With its last step: what became of it says more than that there are no more.
+        w.change_agent(|agent| agent.caps.steps = 1);
         w.engine.model = Arc::new(Ends(finish));
         assert_eq!(w.take_up(1).await, Advance::Ended { state: RunState::Failed, response: None });
         let run = w.stored();
