@@ -15,4 +15,5 @@ mod refusals;
 mod streaming;
 mod sweeping;
 mod table;
+mod tools;
 mod waiting;

@@ -92,6 +92,10 @@ llmock.prependFixture({ match: { predicate: (request) => /fails \d+ times/.test(
 llmock.prependFixture({ match: { predicate: (request) => prompt(request).includes("fails until healed") }, response: failsUntilHealed });
 const nothing = { content: "", usage: { prompt_tokens: 20, completion_tokens: 0 } };
 llmock.prependFixture({ match: { userMessage: "empty answer" }, response: nothing });
+// POST /search is Tavily's; /mcp is a server of tools by the Model Context Protocol, see aimock.json.
+llmock.onSearch(/durable agents/i, [
+  { title: "Reprise", url: "https://example.com/reprise", content: "Agents that survive crashes.", score: 0.98 },
+]);
 llmock.mount("/reprise", controls);
 const witness = await startWitness(Number(values.port), url);
 console.log(`offline model at http://127.0.0.1:${witness.address().port}`);
