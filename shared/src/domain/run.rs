@@ -150,6 +150,9 @@ pub struct Run {
     /// What its model calls have cost so far, in millionths of a US dollar; absent once one of them has no known price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
+    /// The step of the answer, once it has ended with one, or with one that is cut off or refused: what was said of it may come after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<u32>,
     /// What of both was counted when it last ended, see [`super::spend`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
@@ -214,6 +217,7 @@ impl Run {
             steps: 0,
             usage: Usage::default(),
             cost_micros: Some(0),
+            answered_at: None,
             counted: None,
             transitions: vec![accepted],
             archives: 0,

@@ -34,6 +34,7 @@ impl Engine {
     pub(super) async fn complete(&self, run: &mut Run, step: Option<Step>, answer: String, answered_at: u32) -> Result<String, Stop> {
         let mut ended = self.after(run, Command::Complete, "answered", Duration::ZERO)?;
         ended.steps = step.as_ref().map_or(run.steps, |step| step.index);
+        ended.answered_at = Some(answered_at);
         let response = Some((answer.as_str(), answered_at));
         let change = Change { run: &ended, guard: held(run), step: step.as_ref(), response, cause: self.cause("answered") };
         self.insist(run, || async {

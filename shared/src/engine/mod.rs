@@ -382,7 +382,10 @@ impl Engine {
             self.check_caps(run, agent, &transcript, &next)?;
             let done = match next {
                 Next::Ended(answer) => return self.complete(run, None, answer, transcript.answered_at()).await,
-                Next::Failed(code, message) => return Err(Stop::Terminal(self.failure(run, code, message))),
+                Next::Failed(code, message) => {
+                    run.answered_at = Some(transcript.answered_at());
+                    return Err(Stop::Terminal(self.failure(run, code, message)));
+                }
                 Next::Model(purpose) => {
                     let tools = if purpose == Purpose::Act { self.tool_specs(run, agent, window, hold).await? } else { Vec::new() };
                     let messages = asking::messages(&transcript, purpose);
@@ -400,7 +403,7 @@ impl Engine {
                     let body = StepBody::Model(asking::judge(agent, step));
                     self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
                 }
-                Next::Tool(call) if waits(agent, &transcript, &call) && agent.tool(&call.name).is_some() => {
+                Next::Tool(call) if waits(agent, &transcript, &call) && self.refusal(agent, &transcript, &call, 0).is_none() => {
                     match wait_for(agent, &transcript, &call, index, started_at) {
                         Ok(waiting) => return Err(Stop::Wait(waiting)),
                         Err(problem) => {

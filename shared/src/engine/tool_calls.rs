@@ -59,7 +59,8 @@ impl Engine {
     ) -> Result<Option<String>, Stop> {
         let mut planned = Vec::new();
         for call in self.next_calls(agent, transcript) {
-            match self.refusal(agent, transcript, &call) {
+            let beside = planned.iter().filter(|other: &&Planned| other.call.name == call.name).count();
+            match self.refusal(agent, transcript, &call, u32::try_from(beside).unwrap_or(u32::MAX)) {
                 Some(problem) => {
                     let now = self.clock.now();
                     let tool = ToolStep { call, output: format!("error: {problem}"), is_error: true, full: None };
@@ -97,13 +98,13 @@ impl Engine {
         calls
     }
 
-    /// Why a call is not made at all.
-    fn refusal(&self, agent: &Agent, transcript: &Transcript, call: &ToolCall) -> Option<String> {
+    /// Why a call is not made at all; `beside` calls of the same tool are about to be.
+    pub(super) fn refusal(&self, agent: &Agent, transcript: &Transcript, call: &ToolCall, beside: u32) -> Option<String> {
         let Some(allowed) = agent.tool(&call.name).filter(|_| self.tools.traits(&call.name).is_some()) else {
             let names: Vec<_> = agent.tools.iter().map(|tool| tool.name.as_str()).collect();
             return Some(format!("no tool is named `{}`; there are: {}", call.name, names.join(", ")));
         };
-        let most = allowed.max_calls.filter(|most| transcript.calls_of(&call.name) >= *most)?;
+        let most = allowed.max_calls.filter(|most| transcript.calls_of(&call.name) + beside >= *most)?;
         Some(format!("the tool `{}` may be called {most} times in a run, and was", call.name))
     }
 

@@ -20,7 +20,7 @@ pub use self::delete::{Deleted, delete};
 pub use self::list::{Page, RunFilter, list};
 pub use self::providers::Switches;
 pub use self::redrive::Redrive;
-pub use self::response::answer_of;
+pub use self::response::{answer_of, answer_step};
 use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
 use crate::domain::run::{Archive, Run};

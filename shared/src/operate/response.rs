@@ -6,27 +6,26 @@ use crate::domain::state::RunState;
 use crate::domain::step::{ModelStep, Purpose, StepBody};
 use crate::engine::ports::JournalError;
 
-/// How many steps are read at once. The answer is mostly the last one; only what was said of it may come after it.
-const STEPS: u32 = 4;
+/// What a model said last of what a run is for: the answer, or one that is cut off or refused. None while it has not ended so.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub async fn answer_step(records: &dyn Records, run: &Run) -> Result<Option<ModelStep>, JournalError> {
+    let Some(index) = run.answered_at else { return Ok(None) };
+    let step = records.steps_after(&run.tenant, run.id, index.saturating_sub(1), 1).await?.into_iter().next();
+    Ok(step.and_then(|step| match step.body {
+        StepBody::Model(model) if step.index == index && model.purpose == Purpose::Act => Some(model),
+        StepBody::Model(_) | StepBody::Tool(_) | StepBody::Approval(_) => None,
+    }))
+}
 
-/// What a completed run answered: the text of the last step that was no evaluation.
+/// What a completed run answered.
 ///
 /// # Errors
 /// When the journal cannot be read.
 pub async fn answer_of(records: &dyn Records, run: &Run) -> Result<Option<String>, JournalError> {
-    let mut before = if run.state == RunState::Completed { run.steps } else { 0 };
-    let mut count = 1;
-    while before > 0 {
-        let from = before.saturating_sub(count);
-        let steps = records.steps_after(&run.tenant, run.id, from, count as usize).await?;
-        let mut answers = steps.into_iter().rev().filter(|step| step.index <= before).filter_map(|step| match step.body {
-            StepBody::Model(ModelStep { purpose: Purpose::Act, message, .. }) => Some(message.content),
-            StepBody::Model(_) | StepBody::Tool(_) | StepBody::Approval(_) => None,
-        });
-        if let Some(answer) = answers.next() {
-            return Ok(answer);
-        }
-        (before, count) = (from, STEPS);
+    if run.state != RunState::Completed {
+        return Ok(None);
     }
-    Ok(None)
+    Ok(answer_step(records, run).await?.and_then(|model| model.message.content))
 }

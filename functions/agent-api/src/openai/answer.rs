@@ -6,7 +6,7 @@ use shared::domain::event::AgentInput;
 use shared::domain::id::{ConversationId, RunId};
 use shared::domain::message::Message;
 use shared::domain::run::Run;
-use shared::domain::step::{FinishReason, ModelStep, Purpose, Step, StepBody, Usage};
+use shared::domain::step::{FinishReason, ModelStep, Step, Usage};
 
 use super::messages::CallBody;
 use crate::requests::json_size;
@@ -91,14 +91,6 @@ impl From<Usage> for UsageView {
             completion_tokens_details: CompletionTokens { reasoning_tokens: usage.reasoning_tokens },
         }
     }
-}
-
-/// The answer of a run among its last steps: what a model said last that it was not asked to say of an answer.
-pub(super) fn answer_of(steps: &[Step]) -> Option<&ModelStep> {
-    steps.iter().rev().find_map(|step| match &step.body {
-        StepBody::Model(model) if model.purpose == Purpose::Act => Some(model),
-        StepBody::Model(_) | StepBody::Tool(_) | StepBody::Approval(_) => None,
-    })
 }
 
 impl Completion {

@@ -23,13 +23,13 @@ use shared::domain::definition::Bundle;
 use shared::domain::event::AgentInput;
 use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
-use shared::domain::run::Run;
 use shared::domain::step::Step;
 use shared::engine::ports::JournalError;
 use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, RUN_ID, Reply};
 use shared::intake::IntakeError;
+use shared::operate::answer_step;
 
-use self::answer::{Completion, answer_of, run_of};
+use self::answer::{Completion, run_of};
 use self::body::{Chat, Streaming};
 use crate::metadata::with_results;
 use crate::start::refused;
@@ -37,8 +37,6 @@ use crate::{AgentApi, unavailable};
 
 /// How many steps an answer shows; the rest is at `GET /v1/runs/{id}/steps`.
 const SHOWN_STEPS: usize = 100;
-/// Among how many of the last steps the answer is looked for: behind it stand at most its evaluation and what came of that.
-const LAST_STEPS: usize = 8;
 
 /// Whether a route is of OpenAI's API, and so are its errors.
 pub(crate) fn is_openai(call: &Call) -> bool {
@@ -107,21 +105,12 @@ impl AgentApi {
         failures::check(&run)?;
         let steps = self.records.steps_after(&run.tenant, run.id, 0, SHOWN_STEPS).await.map_err(unavailable)?;
         let steps: Vec<_> = steps.into_iter().map(Step::in_brief).collect();
-        let last = self.last_steps(&run, &steps).await.map_err(unavailable)?;
-        let answer = answer_of(last.as_deref().unwrap_or(&steps)).ok_or_else(|| Problem::internal(&"a run has ended without an answer"))?;
+        let answer = answer_step(self.records.as_ref(), &run).await.map_err(unavailable)?;
+        let answer = answer.ok_or_else(|| Problem::internal(&"a run has ended without an answer"))?;
         let engine = &self.intake.engine;
         let metadata = with_results(input, engine.bundle.agent(&run.agent), &engine.tools, &steps);
-        let completion = Completion::of(&run, model, input, metadata, answer, steps.clone());
+        let completion = Completion::of(&run, model, input, metadata, &answer, steps);
         Ok(Reply::json(StatusCode::OK, &completion)?.with(RUN_ID, run.id.to_string()))
-    }
-
-    /// The end of a journal that is longer than what is shown of it.
-    async fn last_steps(&self, run: &Run, shown: &[Step]) -> Result<Option<Vec<Step>>, JournalError> {
-        if run.steps as usize <= shown.len() {
-            return Ok(None);
-        }
-        let before = run.steps.saturating_sub(u32::try_from(LAST_STEPS).unwrap_or(u32::MAX));
-        self.records.steps_after(&run.tenant, run.id, before, LAST_STEPS).await.map(Some)
     }
 
     fn not_accepted(&self, error: IntakeError, chat: &Chat) -> Problem {

@@ -43,8 +43,16 @@ impl AgentApi {
         let opened = self.open(principal, accepted.run, &mut source).await;
         let reply = match opened {
             Ok(opened) => {
-                let run = self.run(principal, accepted.run).await;
-                run.map(|run| self.reply(call, &chat, include_usage, &run, opened, source))
+                match self.run(principal, accepted.run).await {
+                    Ok(run) => Ok(self.reply(call, &chat, include_usage, &run, opened, source)),
+                    Err(problem) => {
+                        // What has begun goes on, though this caller cannot be told of it.
+                        if let Some(work) = source.work {
+                            work.await;
+                        }
+                        Err(problem)
+                    }
+                }
             }
             Err(problem) => {
                 // Nobody hears of it any more, but it has begun.

@@ -124,6 +124,18 @@ async fn a_tool_may_be_called_as_often_as_its_agent_may_and_the_model_is_told() 
     assert!(results(&w)[2].starts_with("error: the tool `takes` may be called 2 times"), "{:?}", results(&w));
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_of_one_answer_count_together_and_so_do_questions() {
+    let (mut w, began) = with_tool(true, vec![vec![1, 2, 3]], 4).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { max_calls: Some(1), ..ToolUse::of("takes") }]);
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!((locked(&began).len(), results(&w).len()), (1, 3), "the model is told of the other two");
+    let mut w = world([Scripted::CallsWith("ask_human", json!({"question": "May I?"})), Scripted::Says("then not".into())]).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { max_calls: Some(0), ..ToolUse::of("ask_human") }]);
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert!(results(&w)[0].contains("may be called 0 times"), "{:?}", results(&w));
+}
+
 async fn answer(w: &World, approved: bool, why: &str) {
     let run = w.stored();
     let Some(Waiting::Approval { question_id, question, .. }) = &run.waiting else { panic!("{:?}", run.waiting) };
