@@ -146,6 +146,10 @@ impl Engine {
             };
             let tool = ToolStep { call: planned.call.clone(), output, is_error, full };
             done = self.write_step(run, transcript, started_at, StepBody::Tool(tool)).await?;
+            // Whoever reads along hears of this one now, not when the others are done.
+            if let Some(live) = hold.live() {
+                live.come_to(transcript.steps() + 1, run);
+            }
         }
         Ok(done)
     }
