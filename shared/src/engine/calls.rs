@@ -1,8 +1,9 @@
 //! What a call to the world outside may take and how it may fail. `route` makes those of models, `tool_calls` those of tools.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::ports::ModelReply;
+use super::ports::{ModelReply, Sink};
 use super::{Engine, Window};
 use crate::domain::clock::between;
 use crate::domain::failure::FailureCode;
@@ -62,6 +63,58 @@ impl Engine {
             return Some((limit, false));
         }
         (window.cut_calls && left >= shortest(limit)).then_some((left, true))
+    }
+
+    /// How long a try of a model may take now, if so many `others` may be asked after it. Where the caller waits, silence must leave
+    /// them their time; if there is not enough for two, this one has it all.
+    pub(super) fn time_for_try(&self, window: Window, others: u32) -> Option<TryTime> {
+        let limit = self.limits.model_timeout;
+        let (whole, is_cut) = self.time_for_call(window, limit)?;
+        let (left, least) = (between(self.clock.now(), window.deadline), shortest(limit));
+        let is_shared = window.cut_calls && others > 0 && left >= least * 2;
+        let silent = if is_shared { (left / (others + 1)).max(least).min(whole) } else { whole };
+        Some(TryTime { silent, whole, is_cut })
+    }
+}
+
+/// What one try of a model may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TryTime {
+    /// As long as nothing is heard of it.
+    pub(super) silent: Duration,
+    /// At most.
+    pub(super) whole: Duration,
+    /// Whether the deadline and not the limit of a call says what is most.
+    pub(super) is_cut: bool,
+}
+
+/// Notes whether a try has said anything yet: a model that speaks does not hang.
+pub(super) struct Heard<'a> {
+    sink: &'a dyn Sink,
+    is_heard: AtomicBool,
+}
+
+impl<'a> Heard<'a> {
+    /// Hears for `sink`.
+    pub(super) fn new(sink: &'a dyn Sink) -> Self {
+        Self { sink, is_heard: AtomicBool::new(false) }
+    }
+
+    /// Whether the try that began last has said anything.
+    pub(super) fn is_heard(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed)
+    }
+}
+
+impl Sink for Heard<'_> {
+    fn begin(&self) {
+        self.is_heard.store(false, Ordering::Relaxed);
+        self.sink.begin();
+    }
+
+    fn text(&self, part: &str) {
+        self.is_heard.store(true, Ordering::Relaxed);
+        self.sink.text(part);
     }
 }
 

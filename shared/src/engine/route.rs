@@ -1,15 +1,17 @@
 //! One model call of a run: the chain is walked, each model tried again where that may help, until one has answered or none is left.
 //!
-//! A caller who waits is answered by whoever can do so soon: one try for each model that has another one behind it. Nobody waits for
-//! a run in the background: a model is given a few tries, with back-off, before the next one is asked. What may be asked at all is
-//! in [`super::routes`].
+//! A caller who waits is answered by whoever can do so soon: one try for each model that has another one behind it, and for each of
+//! them its share of the time in which to begin to answer. Nobody waits for a run in the background: a model is given a few tries,
+//! with back-off, before the next one is asked. What may be asked at all is in [`super::routes`].
 
+use std::pin::pin;
 use std::time::Duration;
 
-use super::calls::{CallError, jittered, shortest, usable};
+use super::calls::{CallError, Heard, jittered, shortest, usable};
 use super::ports::{ModelReply, ModelRequest};
-use super::routes::Refused;
+use super::routes::{Permit, Refused};
 use super::{Engine, Hold, Limits, Stop, Window};
+use crate::domain::breaker::Verdict;
 use crate::domain::clock::{after, between};
 use crate::domain::definition::ModelRef;
 use crate::domain::failure::{Failure, FailureCode};
@@ -49,6 +51,17 @@ struct End {
     wait: Option<Duration>,
 }
 
+/// What a model that is asked has behind it.
+#[derive(Clone, Copy)]
+struct Behind<'a> {
+    /// Whether it is not the last one.
+    has_next: bool,
+    /// How many may be asked after it, as far as is known.
+    may_be_asked: u32,
+    /// Whether it has said anything.
+    heard: &'a Heard<'a>,
+}
+
 /// How one try ended that gave no answer.
 struct Failed {
     code: FailureCode,
@@ -62,7 +75,7 @@ impl Engine {
     pub(super) async fn call_model(
         &self,
         run: &mut Run,
-        mut request: ModelRequest<'_>,
+        request: ModelRequest<'_>,
         models: &[ModelRef],
         window: Window,
         hold: &dyn Hold,
@@ -70,10 +83,20 @@ impl Engine {
         let board = self.routes.board(self.clock.as_ref()).await;
         let chain = board.chain(if models.is_empty() { self.routes.chain() } else { models });
         let mut walk = Walk::default();
+        let heard = Heard::new(request.sink);
+        let mut request = ModelRequest { sink: &heard, ..request };
         for (place, model) in chain.iter().enumerate() {
             request.target = Some(model.clone());
-            let has_next = place + 1 < chain.len();
-            if let Some(reply) = self.try_model(run, &mut request, model, has_next, &mut walk, window, hold).await? {
+            let (now, others) = (self.clock.now(), chain.get(place + 1..).unwrap_or_default());
+            let may_be_asked = |model: &&ModelRef| {
+                board.disabled(model).is_none() && !matches!(board.breaker(model, now).verdict(now), Verdict::Skip { .. })
+            };
+            let behind = Behind {
+                has_next: !others.is_empty(),
+                may_be_asked: u32::try_from(others.iter().filter(may_be_asked).count()).unwrap_or(u32::MAX - 1),
+                heard: &heard,
+            };
+            if let Some(reply) = self.try_model(run, &mut request, model, behind, &mut walk, window, hold).await? {
                 let step = ModelStep::new(reply.provider, reply.model, reply.message, reply.finish_reason, reply.usage);
                 return Ok(ModelStep { failures: walk.failures, ..step });
             }
@@ -88,23 +111,24 @@ impl Engine {
         run: &mut Run,
         request: &mut ModelRequest<'_>,
         model: &ModelRef,
-        has_next: bool,
+        behind: Behind<'_>,
         walk: &mut Walk,
         window: Window,
         hold: &dyn Hold,
     ) -> Result<Option<ModelReply>, Stop> {
+        let Behind { has_next, may_be_asked, heard } = behind;
         let tries = if window.cut_calls && has_next { 1 } else { TRIES };
         let longest_pause = if has_next { SHORT_PAUSE } else { LONGEST_PAUSE };
         let mut tried: usize = 0;
         loop {
-            let Some((timeout, is_cut)) = self.time_for_call(window, self.limits.model_timeout) else {
+            let Some(time) = self.time_for_try(window, may_be_asked) else {
                 if walk.failures.is_empty() {
                     return Err(Stop::Deadline);
                 }
                 walk.cut();
                 return Ok(None);
             };
-            let until = after(self.clock.now(), timeout + Limits::LEASE_MARGIN);
+            let until = after(self.clock.now(), time.whole + Limits::LEASE_MARGIN);
             let permit = match self.routes.admit(model, self.clock.as_ref(), until).await {
                 Ok(permit) => permit,
                 Err(refused) => {
@@ -113,7 +137,19 @@ impl Engine {
                 }
             };
             request.sink.begin();
-            let answered = self.under_lease(run, hold, timeout, self.model.ask(request)).await?;
+            let answered = {
+                let mut asking = pin!(self.model.ask(request));
+                match self.under_lease(run, hold, time.silent, asking.as_mut()).await? {
+                    None if heard.is_heard() => self.under_lease(run, hold, time.whole.saturating_sub(time.silent), asking).await?,
+                    answered => answered,
+                }
+            };
+            let is_silent = !heard.is_heard();
+            let timed_out = |time: Duration| Failed {
+                code: FailureCode::ProviderTimeout,
+                message: format!("the model did not answer within {} s", time.as_secs()),
+                again: Some(None),
+            };
             let failed = match answered.map(|reply| reply.and_then(usable)) {
                 Some(Ok(reply)) => {
                     self.routes.report(model, permit, None, self.clock.as_ref()).await;
@@ -121,12 +157,16 @@ impl Engine {
                 }
                 Some(Err(CallError::Terminal { code, message })) => Failed { code, message, again: None },
                 Some(Err(CallError::Retryable { code, message, retry_after })) => Failed { code, message, again: Some(retry_after) },
-                None if is_cut => return Err(Stop::Deadline),
-                None => Failed {
-                    code: FailureCode::ProviderTimeout,
-                    message: format!("the model did not answer within {} s", timeout.as_secs()),
-                    again: Some(None),
-                },
+                None if is_silent && time.silent < time.whole => timed_out(time.silent),
+                None if time.is_cut => {
+                    // Or nobody could make another probe before this one's time is over.
+                    if matches!(permit, Permit::Probe(_)) {
+                        let verdict = is_silent.then_some(FailureCode::ProviderTimeout);
+                        self.routes.report(model, permit, verdict, self.clock.as_ref()).await;
+                    }
+                    return Err(Stop::Deadline);
+                }
+                None => timed_out(time.whole),
             };
             self.routes.report(model, permit, Some(failed.code), self.clock.as_ref()).await;
             tried += 1;

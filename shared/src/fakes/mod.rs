@@ -185,6 +185,8 @@ pub enum Scripted {
     Fails(CallError),
     /// Never answers.
     Hangs,
+    /// Begins to answer, and never ends.
+    Drones,
     /// Answers with nothing.
     SaysNothing,
 }
@@ -236,6 +238,10 @@ impl Model for ScriptedModel {
             }
             Some(Scripted::Fails(error)) => return Err(error),
             Some(Scripted::Hangs) => std::future::pending().await,
+            Some(Scripted::Drones) => {
+                request.sink.text("Well,");
+                std::future::pending().await
+            }
             Some(Scripted::SaysNothing) => Message { content: None, ..Message::assistant("") },
             Some(Scripted::Says(text)) => Message::assistant(text),
             Some(Scripted::Calls(names)) => {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::domain::board::{Disabled, Pin};
-use crate::domain::breaker::{BreakerConfig, State};
+use crate::domain::breaker::{Breaker, BreakerConfig, State};
 use crate::domain::definition::ModelRef;
 use crate::domain::overrides::Overrides;
 use crate::fakes::MemoryBreakers;
@@ -107,6 +107,63 @@ async fn a_caller_who_waits_is_answered_by_the_next_model_after_one_try() {
     let window = Window { cut_calls: true, ..c.w.window() };
     assert_eq!(c.w.deliver("m", 1, window).await, completed("noon"));
     assert_eq!(c.asked(), ["a::m", "b::m"]);
+}
+
+/// What becomes of the run for a caller who waits for so long.
+async fn within(c: &Chain, seconds: u64) -> Advance {
+    let window = Window { deadline: after(c.w.clock.now(), Duration::from_secs(seconds)), cut_calls: true };
+    let (run, input) = (c.w.claimed("me").await, an_event(c.w.clock.now()).agent_input().unwrap());
+    c.w.engine.advance(run, &input, Carrier::Request, window, &c.w.hold).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_caller_who_waits_is_answered_by_the_next_model_where_the_first_one_hangs_and_its_breaker_hears_of_it() {
+    // A call may take 20 s: all that this caller has.
+    let c = chain([Scripted::Hangs], [says("noon")]).await;
+    assert_eq!(within(&c, 20).await, completed("noon"));
+    assert_eq!(c.asked(), ["a::m", "b::m"]);
+    let StepBody::Model(step) = c.w.store.journal_of(c.w.run.id)[0].body.clone() else { panic!("no model step") };
+    let failure = (step.failures[0].code.as_ref(), step.failures[0].message.as_str());
+    assert_eq!(failure, ("provider_timeout", "a::m: the model did not answer within 10 s"), "half of the time for each");
+    assert_eq!(c.breakers.calls.lock().unwrap()[1..], [0, 1], "counted");
+}
+
+#[tokio::test]
+async fn a_model_that_has_begun_to_answer_is_not_cut_for_the_next_one() {
+    let c = chain([Scripted::Drones], [says("noon")]).await;
+    assert_eq!(within(&c, 15).await, Advance::HandedOver);
+    assert_eq!(c.asked(), ["a::m"]);
+    assert_eq!((c.w.stored().error(), &c.breakers.calls.lock().unwrap()[1..]), (None, &[0, 0][..]), "it is well, and the run goes on");
+}
+
+#[tokio::test]
+async fn the_last_model_that_may_be_asked_has_all_the_time_and_is_cut_without_a_failure() {
+    let c = chain([Scripted::Hangs], [says("noon")]).await;
+    let disabled = Disabled { name: "b".into(), reason: "bad day".into(), by: "me".into(), at: c.w.clock.now() };
+    c.breakers.disable(&disabled).await.unwrap();
+    let deadline = after(c.w.clock.now(), Duration::from_secs(15));
+    assert_eq!(within(&c, 15).await, Advance::HandedOver);
+    assert!(c.w.clock.now() >= deadline);
+    assert_eq!((c.asked(), c.w.stored().error()), (vec!["a::m".to_owned()], None));
+}
+
+#[tokio::test]
+async fn a_probe_that_is_cut_gives_its_place_back() {
+    for (script, is_well) in [(Scripted::Hangs, false), (Scripted::Drones, true)] {
+        let c = chain([script.clone()], []).await;
+        let disabled = Disabled { name: "b".into(), reason: "bad day".into(), by: "me".into(), at: c.w.clock.now() };
+        c.breakers.disable(&disabled).await.unwrap();
+        let open = Breaker::closed(model("a::m"), c.w.clock.now()).tripped(&config(), DOWN, c.w.clock.now()).unwrap();
+        c.breakers.change(&open).await.unwrap();
+        c.w.clock.advance(Duration::from_secs(31));
+        assert_eq!(within(&c, 15).await, Advance::HandedOver);
+        let (now, state) = (c.w.clock.now(), c.state_of("a::m").unwrap());
+        match state {
+            State::HalfOpen { succeeded: 1, probe_until } => assert!(is_well && probe_until <= now, "{script:?}"),
+            State::Open { until } => assert!(!is_well && until > now, "{script:?}"),
+            other => panic!("{script:?}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
