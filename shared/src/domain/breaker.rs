@@ -105,10 +105,11 @@ impl Tally {
     }
 }
 
-/// What a failed call says of its provider, in points. What is wrong with the request says nothing.
+/// What a failed call says of its provider, in points. What is wrong with the request says nothing; nor does an answer that cannot be
+/// used, since whoever asks can bring it about, and one tenant must not close a model to all others.
 const fn weight(code: FailureCode) -> u32 {
     match code {
-        FailureCode::ProviderTimeout | FailureCode::ProviderUnavailable | FailureCode::ProviderAuth | FailureCode::InvalidAnswer => FAILURE,
+        FailureCode::ProviderTimeout | FailureCode::ProviderUnavailable | FailureCode::ProviderAuth => FAILURE,
         FailureCode::ProviderRateLimited => FAILURE / 2,
         _ => 0,
     }

@@ -33,6 +33,7 @@ fn it_opens_by_number_and_share_of_failures() {
 fn what_is_wrong_with_a_request_does_not_tell_against_the_provider() {
     assert_eq!(Tally::of(Some(FailureCode::ProviderRejected)), Tally { calls: 1, points: 0 });
     assert_eq!(Tally::of(Some(FailureCode::AnswerCutOff)).points, 0);
+    assert_eq!(Tally::of(Some(FailureCode::InvalidAnswer)).points, 0, "a request may ask for an empty one");
     assert_eq!(Tally::of(Some(FailureCode::ProviderRateLimited)).points * 2, Tally::of(Some(DOWN)).points);
     assert_eq!(Tally::of(None).plus(Tally::of(Some(DOWN))).calls, 2);
 }

@@ -123,12 +123,17 @@ pub(super) fn shortest(limit: Duration) -> Duration {
     (limit / SHORTEST_PART).max(SHORTEST_CALL)
 }
 
-/// A reply with neither text nor calls is no answer, unless the provider says why it ended: a failure to be retried, never a success.
-pub(super) fn usable(reply: ModelReply) -> Result<ModelReply, CallError> {
+/// A reply with neither text nor calls is no answer, unless the provider says why it ended, or the request named texts that end it
+/// (`may_be_empty`): a failure to be retried, never a success.
+pub(super) fn usable(mut reply: ModelReply, may_be_empty: bool) -> Result<ModelReply, CallError> {
     let said = reply.message.content.as_deref().is_some_and(|text| !text.trim().is_empty()) || !reply.message.tool_calls.is_empty();
     match reply.finish_reason {
         FinishReason::Length | FinishReason::ContentFilter => Ok(reply),
         FinishReason::Stop | FinishReason::ToolCalls if said => Ok(reply),
+        FinishReason::Stop if may_be_empty => {
+            reply.message.content.get_or_insert_default();
+            Ok(reply)
+        }
         FinishReason::Stop | FinishReason::ToolCalls => Err(CallError::garbled("the model answered with neither text nor tool calls")),
     }
 }

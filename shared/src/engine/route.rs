@@ -150,7 +150,8 @@ impl Engine {
                 message: format!("the model did not answer within {} s", time.as_secs()),
                 again: Some(None),
             };
-            let failed = match answered.map(|reply| reply.and_then(usable)) {
+            let may_be_empty = !request.sampling.stop.is_empty();
+            let failed = match answered.map(|reply| reply.and_then(|reply| usable(reply, may_be_empty))) {
                 Some(Ok(reply)) => {
                     self.routes.report(model, permit, None, self.clock.as_ref()).await;
                     return Ok(Some(reply));

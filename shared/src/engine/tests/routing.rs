@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::domain::board::{Disabled, Pin};
 use crate::domain::breaker::{Breaker, BreakerConfig, State};
-use crate::domain::definition::ModelRef;
+use crate::domain::definition::{ModelRef, Sampling};
 use crate::domain::overrides::Overrides;
 use crate::fakes::MemoryBreakers;
 use crate::operate::Switches;
@@ -329,4 +329,20 @@ async fn failures_are_written_once_a_second_at_most() {
         c.another().await;
     }
     assert_eq!(*c.breakers.calls.lock().unwrap(), [1, 0, 1]);
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_one_where_the_request_names_texts_that_end_it_and_else_a_failure_of_no_breaker() {
+    let c = chain((0..9).map(|_| Scripted::SaysNothing), (0..9).map(|_| Scripted::SaysNothing)).await;
+    let sampling = Sampling { stop: vec!["X".into()], ..Sampling::default() };
+    let overrides = Overrides { sampling, ..Overrides::default() };
+    let input = AgentInput { overrides, ..an_event(c.w.clock.now()).agent_input().unwrap() };
+    let (run, carrier) = (c.w.claimed("me").await, Carrier::Message { deliveries: 1, sent_at: None });
+    assert_eq!(c.w.engine.advance(run, &input, carrier, c.w.window(), &c.w.hold).await.unwrap(), completed(""));
+    assert_eq!(c.asked(), ["a::m"]);
+    let StepBody::Model(step) = c.w.store.journal_of(c.w.run.id)[0].body.clone() else { panic!("no model step") };
+    assert_eq!(step.message.content.as_deref(), Some(""), "an empty text, not none");
+    let (_, run) = c.another().await;
+    assert_eq!(run.error().unwrap().code, "invalid_answer");
+    assert_eq!(c.breakers.calls.lock().unwrap()[1..], [0, 0]);
 }
