@@ -13,6 +13,9 @@ use crate::domain::tool_definition::{
 
 /// Bytes of the longest description: it is sent with every model call.
 const LONGEST_DESCRIPTION: usize = 2_000;
+/// Seconds of a call. A worker has 300 less 5 for its farewell, and begins no call that could outlast them: 10 may be a wait for others
+/// of the same tool, and the rest is for what comes before it and for its result.
+const LONGEST_TIMEOUT: u64 = 280;
 /// Where Tavily is.
 const TAVILY: &str = "https://api.tavily.com";
 /// Methods that a model may be given.
@@ -113,7 +116,7 @@ pub(super) fn read(checks: &mut Checks<'_>, text: &str) -> Vec<ToolDefinition> {
         tools.push(ToolDefinition {
             name,
             description: file.description.as_ref().map(|at| checks.text(at, &field("description"), LONGEST_DESCRIPTION)),
-            timeout_seconds: within(checks, file.timeout_seconds.as_ref(), "timeout_seconds", 1, 300, 30),
+            timeout_seconds: within(checks, file.timeout_seconds.as_ref(), "timeout_seconds", 1, LONGEST_TIMEOUT, 30),
             idempotent: file.idempotent.unwrap_or(is_safe),
             side_effects: file.side_effects.unwrap_or(!is_safe),
             concurrency: file.concurrency.as_ref().map(|at| checks.within(at, &field("concurrency"), 1, 1_000)),
