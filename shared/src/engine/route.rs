@@ -27,6 +27,11 @@ const BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Where there is another model, this is the longest.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
+/// All who wait for a breaker know when it is worth asking again: each comes back within this after it, drawn with full jitter and
+/// doubled each time in vain, up to [`MOST_SPREAD`] times.
+const SPREAD: Duration = Duration::from_secs(5);
+/// How often it is doubled, and one.
+const MOST_SPREAD: usize = 4;
 /// Most of what a failure tells of a chain.
 const LONGEST_MESSAGE: usize = 2_000;
 
@@ -132,7 +137,9 @@ impl Engine {
             let permit = match self.routes.admit(model, self.clock.as_ref(), until).await {
                 Ok(permit) => permit,
                 Err(refused) => {
-                    walk.refused(model, refused, tried > 0);
+                    let in_vain = run.failures.iter().rev().take_while(|failure| failure.code == FailureCode::NoProvider.as_str()).count();
+                    let spread = jittered(SPREAD, (in_vain + 1).min(MOST_SPREAD));
+                    walk.refused(model, Refused { wait: refused.wait.map(|wait| wait + spread), ..refused }, tried > 0);
                     return Ok(None);
                 }
             };

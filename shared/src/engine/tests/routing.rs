@@ -346,3 +346,20 @@ async fn an_empty_answer_is_one_where_the_request_names_texts_that_end_it_and_el
     assert_eq!(run.error().unwrap().code, "invalid_answer");
     assert_eq!(c.breakers.calls.lock().unwrap()[1..], [0, 0]);
 }
+
+#[tokio::test]
+async fn those_who_wait_for_a_breaker_do_not_come_back_together() {
+    let c = chain([], []).await;
+    for name in ["a::m", "b::m"] {
+        let open = Breaker::closed(model(name), c.w.clock.now()).tripped(&config(), DOWN, c.w.clock.now()).unwrap();
+        c.breakers.change(&open).await.unwrap();
+    }
+    let mut pauses = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let (Advance::Again { after }, _) = c.another().await else { panic!("somebody was asked") };
+        assert!((30..=36).contains(&after.as_secs()), "{after:?}");
+        pauses.insert(after);
+    }
+    assert!(pauses.len() > 15, "{pauses:?}");
+    assert_eq!(c.asked(), [""; 0]);
+}
