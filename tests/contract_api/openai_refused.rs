@@ -122,6 +122,8 @@ async fn what_does_not_fit_is_refused_by_name_and_by_the_document() {
 #[tokio::test]
 async fn what_a_schema_cannot_say_is_refused_all_the_same() {
     let system = json!({"model": "assistant", "messages": [{"role": "system", "content": "x"}]});
+    let schema =
+        |schema: Value| body("x", &json!({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}));
     let tools = json!({"tools": [{"type": "function", "function": {"name": "f"}}, {"type": "function", "function": {"name": "f"}}]});
     for (param, body) in [
         ("body", json!([])),
@@ -143,6 +145,10 @@ async fn what_a_schema_cannot_say_is_refused_all_the_same() {
             "response_format.json_schema.name",
             body("x", &json!({"response_format": {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}})),
         ),
+        ("response_format.json_schema.schema", schema(json!({"type": "strin"}))),
+        ("response_format.json_schema.schema", schema(json!({"$ref": "#/$defs/nope"}))),
+        ("response_format.json_schema.schema", schema(json!({"$ref": "http://127.0.0.1:1/s.json"}))),
+        ("response_format.json_schema.schema", schema(json!({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}))),
         ("metadata.tools", body("x", &json!({"metadata": {"tools": "clock"}}))),
         ("metadata.tool_calls[0]", body("x", &json!({"metadata": {"tool_calls": [7]}}))),
     ] {

@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod price;
 pub mod principal;
 pub mod run;
+pub mod schema;
 pub mod spend;
 pub mod state;
 pub mod step;

@@ -8,6 +8,7 @@ use shared::domain::event::AgentInput;
 use shared::domain::idempotency::RequestKey;
 use shared::domain::message::{Message, Role};
 use shared::domain::overrides::Overrides;
+use shared::domain::schema;
 use shared::http::{Object, Problem, Word, json_body};
 use shared::intake::AgentRequest;
 
@@ -272,7 +273,9 @@ impl Schema {
         if let Some(description) = self.description {
             fields.entry("description").or_insert(Value::String(description));
         }
-        tools::check_schema(&schema, &format!("{at}.schema"), LONGEST_SCHEMA)?;
+        let at = format!("{at}.schema");
+        tools::check_schema(&schema, &at, LONGEST_SCHEMA)?;
+        schema::compile(&schema).map_err(|problem| Problem::invalid(&at, problem))?;
         Ok(OutputSchema { name: self.name, schema, repairs: REPAIRS })
     }
 }
