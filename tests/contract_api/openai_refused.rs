@@ -134,6 +134,8 @@ async fn what_a_schema_cannot_say_is_refused_all_the_same() {
         ("messages[1].content", saying(json!({"role": "assistant"}))),
         ("messages[1].tool_calls", saying(json!({"role": "user", "content": "x", "tool_calls": []}))),
         ("model", body("x", &json!({"model": "assistant/gpt"}))),
+        ("model", body("x", &json!({"model": "assistant/ollama::x1"}))),
+        ("model", body("x", &json!({"model": format!("assistant/script::{}", "x".repeat(301))}))),
         ("stream_options", body("x", &json!({"stream_options": {"include_usage": true}}))),
         ("max_tokens", body("x", &json!({"max_tokens": 5, "max_completion_tokens": 6}))),
         ("tool_choice", body("x", &json!({"tool_choice": "maybe"}))),

@@ -57,11 +57,11 @@ fn tool(name: &str) -> Value {
 #[tokio::test]
 async fn the_model_is_asked_as_the_request_says() {
     let asked = heard(json!({
-        "model": "assistant/openai::gpt-4o-mini", "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 77, "stop": "END", "seed": 7,
+        "model": "assistant/backup::gpt-4o-mini", "temperature": 0.5, "top_p": 0.9, "max_completion_tokens": 77, "stop": "END", "seed": 7,
         "reasoning_effort": "low", "response_format": {"type": "json_schema", "json_schema": {"name": "thing", "schema": {"type": "object"}}}
     }))
     .await;
-    assert_eq!(asked["target"], "openai::gpt-4o-mini");
+    assert_eq!(asked["target"], "backup::gpt-4o-mini");
     assert_eq!(asked["sampling"], json!({"temperature": 0.5, "top_p": 0.9, "max_output_tokens": 77, "stop": ["END"], "seed": 7}));
     assert_eq!(
         (&asked["effort"], &asked["output"]["name"], &asked["output"]["schema"]),

@@ -122,6 +122,8 @@ async fn what_a_schema_cannot_say_is_refused_all_the_same() {
     for (field, body) in [
         ("agent", json!({"prompt": "why?", "agent": "nobody"})),
         ("agent", json!({"prompt": "why?", "agent": ""})),
+        ("model", json!({"prompt": "why?", "model": "ollama::x1"})),
+        ("model", json!({"prompt": "why?", "model": "ollama::x1", "background": true})),
         ("messages[0].tool_call_id", json!({"prompt": "why?", "messages": [answers("a")]})),
         ("messages[1].tool_call_id", json!({"prompt": "why?", "messages": [calls, answers("b")]})),
         // The call must come before its result.

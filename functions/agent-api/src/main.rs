@@ -28,7 +28,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
-        routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone())),
+        routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone()).with_agents(&bundle.agents)),
         tools: workshop.toolbox(&settings.tools.applied(&bundle)?)?,
         bundle,
         clock: clock.clone(),

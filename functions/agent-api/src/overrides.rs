@@ -5,9 +5,13 @@ use shared::domain::definition::{Effort, ModelRef};
 use shared::domain::overrides::{LowerCaps, Overrides};
 use shared::http::{Object, Problem, Word};
 
+use crate::AgentApi;
+
 /// Millionths in a US dollar, and dollars of the highest limit.
 const MICROS: f64 = 1e6;
 const MOST_DOLLARS: f64 = 1e6;
+/// Characters of a model's name; the longest ones are ARNs.
+const LONGEST_MODEL: usize = 300;
 
 /// Lower caps than the agent has.
 #[derive(Debug, Default, Deserialize)]
@@ -31,6 +35,20 @@ pub(crate) fn overrides(model: Option<&str>, effort: Option<Word<Effort>>, caps:
     let model: Option<ModelRef> = model.map(|text| text.parse().map_err(|problem| Problem::invalid("model", problem))).transpose()?;
     let caps = caps.map(|Object(caps)| lower(&caps)).transpose()?.unwrap_or_default();
     Ok(Overrides { model, effort: effort.map(|Word(effort)| effort), caps, ..Overrides::default() })
+}
+
+impl AgentApi {
+    /// Refuses a model that this deployment cannot ask: its run would only fail, after many calls.
+    pub(crate) fn check_model(&self, overrides: &Overrides) -> Result<(), Problem> {
+        let Some(model) = &overrides.model else { return Ok(()) };
+        if model.model.chars().count() > LONGEST_MODEL {
+            return Err(Problem::invalid("model", format!("must have at most {LONGEST_MODEL} characters")));
+        }
+        if self.knows(&model.provider) {
+            return Ok(());
+        }
+        Err(Problem::invalid("model", "its provider is none of this deployment's; an operator finds them with GET /v1/providers"))
+    }
 }
 
 fn lower(caps: &CapsBody) -> Result<LowerCaps, Problem> {

@@ -64,7 +64,8 @@ impl AgentApi {
         Reply::json(StatusCode::OK, &ProvidersView::of(&board, self.intake.engine.routes.chain(), &self.providers))
     }
 
-    fn knows(&self, name: &str) -> bool {
+    /// Whether this deployment has a provider with that name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
         let named = self.intake.engine.bundle.agents.iter().flat_map(|agent| &agent.models).map(|model| model.provider.as_str());
         self.providers.iter().map(String::as_str).chain(named).any(|known| known == name)
     }

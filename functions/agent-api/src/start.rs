@@ -24,6 +24,7 @@ impl AgentApi {
         let body: AgentBody = json_body(&call.body)?;
         let (in_background, is_streamed) = (body.background, body.stream);
         let request = body.into_request(call.request_key()?)?;
+        self.check_model(&request.input.overrides)?;
         if is_streamed && in_background {
             let detail = "must not be asked for together with `background`; GET /v1/runs/{id}/stream reads along with any run";
             return Err(Problem::invalid("stream", detail));

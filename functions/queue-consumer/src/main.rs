@@ -29,7 +29,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         journal: table.clone(),
         queue: queue.clone(),
         model: Arc::new(Providers::new(&settings.models, &secrets, clock.clone()).await?),
-        routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone())),
+        routes: Arc::new(Routes::new(settings.models.chain.clone(), settings.models.breakers(), table.clone()).with_agents(&bundle.agents)),
         tools: workshop.toolbox(&settings.tools.applied(&bundle)?)?,
         bundle,
         clock: clock.clone(),

@@ -1,8 +1,10 @@
 //! Which models may be asked now: the deployment's chain, the shared breakers and what operators have said, as this function knows
 //! them. They are read at most every two seconds, whatever the load; written only when a call has failed, and then at most once a
 //! second for each model: while all is well nothing is written (ADR 0020).
+//!
+//! A model that only a request names has no breaker: what anybody may name must not fill what every function reads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use super::ports::JournalError;
 use crate::domain::board::Board;
 use crate::domain::breaker::{Breaker, BreakerConfig, Tally, Verdict, counts};
 use crate::domain::clock::{Clock, between};
-use crate::domain::definition::ModelRef;
+use crate::domain::definition::{Agent, Evaluation, ModelRef, Reflexion, Strategy};
 use crate::domain::failure::FailureCode;
 use crate::telemetry::chain;
 
@@ -44,6 +46,8 @@ pub trait Breakers: Send + Sync {
 /// See the module.
 pub struct Routes {
     chain: Vec<ModelRef>,
+    /// The models of the agents.
+    named: HashSet<ModelRef>,
     configs: BTreeMap<String, BreakerConfig>,
     breakers: Arc<dyn Breakers>,
     known: Mutex<Option<(Arc<Board>, Timestamp)>>,
@@ -69,6 +73,8 @@ pub(super) enum Permit {
     },
     /// To try whether the provider is well again.
     Probe(Breaker),
+    /// Of a model that has no breaker.
+    Unwatched,
 }
 
 /// Why a model is not asked, and how long that holds, if it is known.
@@ -82,7 +88,24 @@ impl Routes {
     /// `chain` is that of agents that name no models; `configs` are the numbers of providers that have not the usual ones.
     #[must_use]
     pub fn new(chain: Vec<ModelRef>, configs: BTreeMap<String, BreakerConfig>, breakers: Arc<dyn Breakers>) -> Self {
-        Self { chain, configs, breakers, known: Mutex::new(None), counted: StdMutex::default() }
+        Self { chain, named: HashSet::new(), configs, breakers, known: Mutex::new(None), counted: StdMutex::default() }
+    }
+
+    /// Adds the models that `agents` name to those that have breakers.
+    #[must_use]
+    pub fn with_agents(mut self, agents: &[Agent]) -> Self {
+        let evaluates = |agent: &Agent| match &agent.strategy {
+            Strategy::Reflexion(Reflexion { evaluation: Evaluation::Model { model, .. }, .. }) => model.clone(),
+            Strategy::Reflexion(_) | Strategy::Single | Strategy::React => None,
+        };
+        self.named.extend(agents.iter().flat_map(|agent| agent.models.iter().cloned().chain(evaluates(agent))));
+        self
+    }
+
+    /// Whether operators have named it, here or by a pin.
+    fn has_breaker(&self, model: &ModelRef, board: &Board) -> bool {
+        let is_pinned = board.pin.as_ref().is_some_and(|pin| pin.to.contains(model));
+        is_pinned || self.named.contains(model) || self.chain.contains(model)
     }
 
     /// The models of the deployment.
@@ -121,6 +144,9 @@ impl Routes {
         if let Some(disabled) = board.disabled(model) {
             return Err(Refused { why: format!("switched off by an operator: {}", disabled.reason), wait: None });
         }
+        if !self.has_breaker(model, &board) {
+            return Ok(Permit::Unwatched);
+        }
         let breaker = board.breaker(model, now);
         let open = |wait: Duration| Refused { why: format!("its breaker is open for {} s", wait.as_secs().max(1)), wait: Some(wait) };
         match breaker.verdict(now) {
@@ -137,6 +163,7 @@ impl Routes {
     pub(super) async fn report(&self, model: &ModelRef, permit: Permit, failure: Option<FailureCode>, clock: &dyn Clock) {
         let config = self.config(model);
         match permit {
+            Permit::Unwatched => {}
             Permit::Probe(probing) => {
                 let next = probing.probed(&config, failure, clock.now());
                 if self.change(&next, clock).await {

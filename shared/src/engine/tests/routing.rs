@@ -255,6 +255,28 @@ async fn a_breaker_opens_skips_the_model_and_closes_after_probes() {
 }
 
 #[tokio::test]
+async fn a_model_that_only_a_request_names_has_no_breaker_and_can_be_switched_off_all_the_same() {
+    let c = chain([], []).await;
+    let (clock, until) = (c.w.clock.as_ref(), after(c.w.clock.now(), Duration::from_secs(90)));
+    let agent = Agent { models: vec![model("a::agents")], ..c.w.engine.bundle.agents[0].clone() };
+    let routes = Routes::new(vec![model("a::m")], [("a".to_owned(), config())].into(), c.breakers.clone()).with_agents(&[agent]);
+    for _ in 0..9 {
+        for name in ["a::m", "a::agents", "a::nobodys"] {
+            if let Ok(permit) = routes.admit(&model(name), clock, until).await {
+                routes.report(&model(name), permit, Some(DOWN), clock).await;
+            }
+        }
+        c.w.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(c.breakers.board.lock().unwrap().breakers.keys().map(ToString::to_string).collect::<Vec<_>>(), ["a::agents", "a::m"]);
+    assert!(!c.breakers.counts.lock().unwrap().keys().any(|(counted, _, _)| *counted == model("a::nobodys")));
+    let disabled = Disabled { name: "a::nobodys".into(), reason: "dear".into(), by: "me".into(), at: clock.now() };
+    c.breakers.disable(&disabled).await.unwrap();
+    c.w.clock.advance(Duration::from_secs(3));
+    assert!(routes.admit(&model("a::nobodys"), clock, until).await.is_err());
+}
+
+#[tokio::test]
 async fn one_probe_is_made_by_all_workers_together() {
     let c = chain((0..6).map(|_| fails(DOWN)), []).await;
     for _ in 0..2 {
