@@ -8,7 +8,7 @@ use genai::chat::{
 use serde_json::{Map, Value};
 
 use super::aside::Found;
-use super::options::{Abilities, Said};
+use super::options::{Abilities, Names, Said};
 use crate::domain::failure::FailureCode;
 use crate::domain::message::{Message, Role, ToolCall, is_too_deep};
 use crate::domain::step::{FinishReason, Usage};
@@ -24,8 +24,8 @@ pub(super) fn request(request: &ModelRequest<'_>, said: &Said, can: Abilities) -
     for message in request.messages {
         let is_result = message.role == Role::Tool;
         match messages.last_mut().filter(|_| is_result && after_result && can.joins_results) {
-            Some(last) => last.content.push(ContentPart::ToolResponse(result(message))),
-            None => messages.push(said_message(message)),
+            Some(last) => last.content.push(ContentPart::ToolResponse(result(message, &said.names))),
+            None => messages.push(said_message(message, &said.names)),
         }
         after_result = is_result;
     }
@@ -33,14 +33,13 @@ pub(super) fn request(request: &ModelRequest<'_>, said: &Said, can: Abilities) -
     if !said.tools {
         return chat;
     }
-    let tools = request
-        .tools
-        .iter()
-        .map(|spec| Tool::new(spec.name.as_str()).with_description(spec.description.as_str()).with_schema(spec.parameters.clone()));
+    let tools = request.tools.iter().map(|spec| {
+        Tool::new(said.names.there(&spec.name)).with_description(spec.description.as_str()).with_schema(spec.parameters.clone())
+    });
     chat.with_tools(tools.collect::<Vec<_>>())
 }
 
-fn said_message(message: &Message) -> ChatMessage {
+fn said_message(message: &Message, names: &Names) -> ChatMessage {
     let text = message.content.clone().unwrap_or_default();
     match message.role {
         Role::System => ChatMessage::system(text),
@@ -50,27 +49,33 @@ fn said_message(message: &Message) -> ChatMessage {
             let calls = message.tool_calls.iter().map(|call| {
                 ContentPart::ToolCall(ProviderCall {
                     call_id: call.id.clone(),
-                    fn_name: call.name.clone(),
+                    fn_name: names.there(&call.name).to_owned(),
                     fn_arguments: call.arguments.clone(),
                     thought_signatures: None,
                 })
             });
             ChatMessage::assistant(MessageContent::from_parts(said.chain(calls).collect::<Vec<_>>()))
         }
-        Role::Tool => ChatMessage::from(result(message)),
+        Role::Tool => ChatMessage::from(result(message, names)),
     }
 }
 
-fn result(message: &Message) -> ToolResponse {
+fn result(message: &Message, names: &Names) -> ToolResponse {
     let response = ToolResponse::new(message.tool_call_id.clone().unwrap_or_default(), message.content.clone().unwrap_or_default());
     match &message.name {
-        Some(name) => response.with_fn_name(name),
+        Some(name) => response.with_fn_name(names.there(name)),
         None => response,
     }
 }
 
 /// The whole answer, from the end of its stream. `arguments` are those of each call as they came, by its id.
-pub(super) fn reply(end: StreamEnd, found: Found, arguments: &HashMap<String, String>, can: Abilities) -> Result<ModelReply, CallError> {
+pub(super) fn reply(
+    end: StreamEnd,
+    found: Found,
+    arguments: &HashMap<String, String>,
+    names: &Names,
+    can: Abilities,
+) -> Result<ModelReply, CallError> {
     let usage = end.captured_usage.map(|usage| counted(&usage, &found, can)).unwrap_or_default();
     let Some(stop) = end.captured_stop_reason else {
         return Err(CallError::retryable(
@@ -84,7 +89,7 @@ pub(super) fn reply(end: StreamEnd, found: Found, arguments: &HashMap<String, St
     let mut tool_calls: Vec<ToolCall> = content
         .into_tool_calls()
         .into_iter()
-        .map(|call| ToolCall { id: call.call_id, name: call.fn_name, arguments: call.fn_arguments })
+        .map(|call| ToolCall { id: call.call_id, name: names.here(call.fn_name), arguments: call.fn_arguments })
         .collect();
     for call in &mut tool_calls {
         mend(call, arguments.get(&call.id));

@@ -9,6 +9,7 @@
 //! | `tool_choice` none | Bedrock | no tools are offered; refused if the messages have calls |
 //! | one call at a time | Bedrock and others | refused if there are tools |
 //! | output schema | Bedrock and others | said in the instructions; the engine checks the answer all the same |
+//! | a tool named `web_search` | Anthropic, OpenAI's Responses | has another name there, and its own in the answer |
 //! | effort, after a tool's result | Anthropic, Bedrock | left out: it would want thoughts back that are not kept |
 
 use genai::adapter::AdapterKind;
@@ -30,6 +31,8 @@ pub(super) struct Abilities {
     tool_choice: bool,
     one_call: OneCall,
     schema: bool,
+    /// Whether a tool named `web_search` is not taken for the provider's own, which nobody asked for.
+    keeps_names: bool,
     /// Whether it wants its thoughts back with a tool's result.
     wants_thoughts: bool,
     /// Whether the results of several calls stand in one message.
@@ -53,15 +56,16 @@ impl Abilities {
             tool_choice: true,
             one_call: OneCall::OpenAi,
             schema: true,
+            keeps_names: true,
             wants_thoughts: false,
             joins_results: false,
             counts_cache_apart: false,
         };
         match kind {
             AdapterKind::OpenAI | AdapterKind::OpenRouter | AdapterKind::Groq | AdapterKind::Xai => openai,
-            AdapterKind::OpenAIResp => Self { seed: false, stop: false, ..openai },
+            AdapterKind::OpenAIResp => Self { seed: false, stop: false, keeps_names: false, ..openai },
             AdapterKind::Anthropic => {
-                Self { seed: false, one_call: OneCall::Anthropic, wants_thoughts: true, joins_results: true, ..openai }
+                Self { seed: false, one_call: OneCall::Anthropic, keeps_names: false, wants_thoughts: true, joins_results: true, ..openai }
             }
             AdapterKind::BedrockSigv4 | AdapterKind::BedrockApi => Self {
                 seed: false,
@@ -73,7 +77,7 @@ impl Abilities {
                 counts_cache_apart: true,
                 ..openai
             },
-            _ => Self { one_call: OneCall::Unknown, schema: false, ..openai },
+            _ => Self { one_call: OneCall::Unknown, schema: false, keeps_names: false, ..openai },
         }
     }
 }
@@ -85,12 +89,48 @@ pub(super) struct Said {
     pub(super) tools: bool,
     /// What the model is told besides its instructions.
     pub(super) instruction: Option<String>,
+    pub(super) names: Names,
+}
+
+/// The one name that the provider crate makes something else of.
+const SEARCH: &str = "web_search";
+
+/// What tools are called on the wire.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    /// The name of ours that is [`SEARCH`].
+    search: Option<String>,
+}
+
+impl Names {
+    fn of(request: &ModelRequest<'_>, can: Abilities) -> Self {
+        if can.keeps_names {
+            return Self::default();
+        }
+        let is_taken = |name: &str| request.tools.iter().any(|tool| tool.name == name);
+        let mut search = format!("{SEARCH}_tool");
+        while is_taken(&search) {
+            search.push('_');
+        }
+        Self { search: Some(search) }
+    }
+
+    /// What our tool is called there.
+    pub(super) fn there<'a>(&'a self, name: &'a str) -> &'a str {
+        self.search.as_deref().filter(|_| name == SEARCH).unwrap_or(name)
+    }
+
+    /// Which of our tools that is.
+    pub(super) fn here(&self, name: String) -> String {
+        if self.search.as_ref() == Some(&name) { SEARCH.to_owned() } else { name }
+    }
 }
 
 /// Says it, or refuses.
 pub(super) fn say(kind: AdapterKind, request: &ModelRequest<'_>, aside: Aside) -> Result<Said, CallError> {
     let can = Abilities::of(kind);
     let refuse = |what: &str| Err(CallError::rejected(format!("{} cannot be told {what}", kind.as_lower_str())));
+    let names = Names::of(request, can);
     let has_tools = !request.tools.is_empty();
     let sampling = &request.sampling;
     let mut options = ChatOptions::default()
@@ -114,7 +154,7 @@ pub(super) fn say(kind: AdapterKind, request: &ModelRequest<'_>, aside: Aside) -
     let mut tools = has_tools;
     match request.tool_choice.as_ref().filter(|_| has_tools) {
         None => {}
-        Some(choice) if can.tool_choice => options.tool_choice = Some(said_choice(choice)),
+        Some(choice) if can.tool_choice => options.tool_choice = Some(said_choice(choice, &names)),
         Some(ToolChoice::Auto) => {}
         Some(ToolChoice::None) if request.messages.iter().all(|message| message.tool_calls.is_empty()) => tools = false,
         Some(ToolChoice::None) => return refuse("to call no tool once it has called one (`tool_choice`)"),
@@ -123,7 +163,7 @@ pub(super) fn say(kind: AdapterKind, request: &ModelRequest<'_>, aside: Aside) -
     if request.parallel_tool_calls == Some(false) && tools {
         match can.one_call {
             OneCall::OpenAi => options.extra_body = Some(json!({"parallel_tool_calls": false})),
-            OneCall::Anthropic => options.extra_body = Some(json!({"tool_choice": anthropic_choice(request.tool_choice.as_ref())})),
+            OneCall::Anthropic => options.extra_body = Some(json!({"tool_choice": anthropic_choice(request.tool_choice.as_ref(), &names)})),
             OneCall::Unknown => return refuse("to ask for one tool call at a time (`parallel_tool_calls`)"),
         }
     }
@@ -132,7 +172,7 @@ pub(super) fn say(kind: AdapterKind, request: &ModelRequest<'_>, aside: Aside) -
     if let Some(output) = request.output.filter(|_| can.schema) {
         options = options.with_response_format(JsonSpec::new(output.name.as_str(), output.schema.clone()));
     }
-    Ok(Said { options, tools, instruction })
+    Ok(Said { options, tools, instruction, names })
 }
 
 fn in_words(output: &OutputSchema) -> String {
@@ -150,21 +190,21 @@ const fn effort(effort: Effort) -> ReasoningEffort {
     }
 }
 
-fn said_choice(choice: &ToolChoice) -> Choice {
+fn said_choice(choice: &ToolChoice, names: &Names) -> Choice {
     match choice {
         ToolChoice::Auto => Choice::Auto,
         ToolChoice::None => Choice::None,
         ToolChoice::Required => Choice::Required,
-        ToolChoice::Tool(name) => Choice::tool(name),
+        ToolChoice::Tool(name) => Choice::tool(names.there(name)),
     }
 }
 
 /// Anthropic says it within the choice of tools.
-fn anthropic_choice(choice: Option<&ToolChoice>) -> serde_json::Value {
+fn anthropic_choice(choice: Option<&ToolChoice>, names: &Names) -> serde_json::Value {
     match choice {
         None | Some(ToolChoice::Auto) => json!({"type": "auto", "disable_parallel_tool_use": true}),
         Some(ToolChoice::None) => json!({"type": "none"}),
         Some(ToolChoice::Required) => json!({"type": "any", "disable_parallel_tool_use": true}),
-        Some(ToolChoice::Tool(name)) => json!({"type": "tool", "name": name, "disable_parallel_tool_use": true}),
+        Some(ToolChoice::Tool(name)) => json!({"type": "tool", "name": names.there(name), "disable_parallel_tool_use": true}),
     }
 }

@@ -123,7 +123,7 @@ impl Provider {
                     }
                 }
                 ChatStreamEvent::ReasoningChunk(_) | ChatStreamEvent::ThoughtSignatureChunk(_) => {}
-                ChatStreamEvent::End(end) => return convert::reply(end, aside.found(), &arguments, can),
+                ChatStreamEvent::End(end) => return convert::reply(end, aside.found(), &arguments, &said.names, can),
             }
             is_heard = true;
             until = Instant::now() + self.timeouts.between_tokens;

@@ -352,3 +352,45 @@ async fn results_of_one_answers_calls_go_back_in_one_message_where_they_must() {
         assert_eq!(body["messages"].as_array().unwrap().len(), expected, "{protocol}: {body}");
     }
 }
+
+#[tokio::test]
+async fn a_tool_named_web_search_is_ours_on_every_protocol() {
+    let call = ToolCall { id: "a".into(), name: "web_search".into(), arguments: json!({}) };
+    let asked = Message { content: None, tool_calls: vec![call.clone()], ..Message::assistant("") };
+    let messages: &'static [Message] = Box::leak(Box::new([Message::user("Why?"), asked, Message::tool(&call, "1")]));
+    let search = |name: &str| ToolSpec { name: name.into(), ..clock_tool() };
+    let with = |request: &mut ModelRequest<'_>| {
+        request.messages = messages;
+        request.tools = vec![search("web_search"), search("web_search_tool")];
+        request.tool_choice = Some(ToolChoice::Tool("web_search".into()));
+    };
+    let openai = body_of("openai", with).await.unwrap();
+    assert_eq!(openai["tools"][0]["function"]["name"], "web_search");
+    let anthropic = body_of("anthropic", with).await.unwrap();
+    let name = "web_search_tool_";
+    assert_eq!((&anthropic["tools"][0]["name"], &anthropic["tools"][0]["type"]), (&json!(name), &Value::Null));
+    assert_eq!(anthropic["tools"][0]["input_schema"], clock_tool().parameters);
+    assert_eq!(anthropic["tools"][1]["name"], "web_search_tool");
+    assert_eq!((&anthropic["messages"][1]["content"][0]["name"], &anthropic["tool_choice"]["name"]), (&json!(name), &json!(name)));
+    let responses = body_of("openai_resp", with).await.unwrap();
+    assert_eq!((&responses["tools"][0]["type"], &responses["tools"][0]["name"]), (&json!("function"), &json!(name)));
+    assert_eq!(responses["tool_choice"]["name"], name);
+    assert!(!responses.to_string().contains(r#""web_search""#), "{responses}");
+}
+
+#[tokio::test]
+async fn a_call_of_a_renamed_tool_comes_back_with_its_own_name() {
+    let events = [
+        json!({"type": "message_start", "message": {"id": "m", "model": "big", "usage": {"input_tokens": 1, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "a", "name": "web_search_tool", "input": {}}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": r#"{"query":"x"}"#}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 5}}),
+        json!({"type": "message_stop"}),
+    ];
+    let parts = events.iter().map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or_default())).collect();
+    let (url, _) = serve(vec![Script { head: SSE, parts, hangs: false }]);
+    let search = ToolSpec { name: "web_search".into(), ..clock_tool() };
+    let reply = world("anthropic", &url).await.ask(|request| request.tools = vec![search]).await.unwrap();
+    assert_eq!(reply.message.tool_calls, [ToolCall { id: "a".into(), name: "web_search".into(), arguments: json!({"query": "x"}) }]);
+}
