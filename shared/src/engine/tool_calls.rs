@@ -15,7 +15,7 @@ use crate::domain::run::Run;
 use crate::domain::step::{Step, StepBody, ToolStep};
 use crate::domain::transcript::Transcript;
 use crate::domain::waiting::Waiting;
-use crate::tools::{ToolContext, ToolResult, ToolTraits};
+use crate::tools::{Doubt, ToolContext, ToolResult, ToolTraits};
 
 /// How long the servers of an agent's tools may take to list them; known tools take no time.
 const LISTING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,8 +124,11 @@ impl Engine {
         let mut calls: FuturesUnordered<_> = planned
             .iter()
             .map(|planned| {
-                let context = ToolContext { key: &planned.key, tenant: &tenant, run: id };
-                async move { (planned, self.clock.now(), self.within(planned, &context).await) }
+                let (tenant, doubt) = (&tenant, Doubt::default());
+                async move {
+                    let context = ToolContext { key: &planned.key, tenant, run: id, doubt: &doubt };
+                    (planned, self.clock.now(), self.within(planned, &context).await)
+                }
             })
             .collect();
         let mut done = None;
@@ -134,7 +137,12 @@ impl Engine {
             && let Some((planned, started_at, result)) = self.under_lease(run, hold, longest + GRACE, calls.next()).await?.flatten()
         {
             let (output, is_error, full) = match result {
-                Some(ToolResult { output, is_error, full }) => (output, is_error, full),
+                Some(ToolResult { is_uncertain: true, .. }) if !planned.traits.idempotent => {
+                    let message =
+                        format!("the answer of the tool `{}` did not come or broke off; its effect is unknown", planned.call.name);
+                    return Err(Stop::Uncertain(self.failure(run, FailureCode::UncertainToolCall, message)));
+                }
+                Some(ToolResult { output, is_error, full, .. }) => (output, is_error, full),
                 None if planned.traits.idempotent => {
                     (format!("error: no result within {} s", planned.traits.timeout.as_secs()), true, None)
                 }

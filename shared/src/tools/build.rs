@@ -13,7 +13,7 @@ use super::secrets::{SecretSource, Secrets};
 use super::service::Service;
 use super::toolbox::{Bounds, ToolServer, Toolbox};
 use super::web_search::WebSearch;
-use super::{Tool, ToolContext, ToolTraits};
+use super::{Doubt, Tool, ToolContext, ToolTraits};
 use crate::domain::clock::Clock;
 use crate::domain::tool_definition::{ToolDefinition, ToolKind};
 use crate::engine::ports::ToolSpec;
@@ -21,8 +21,8 @@ use crate::engine::ports::ToolSpec;
 /// Functions that can be invoked by name.
 #[async_trait]
 pub trait Functions: Send + Sync {
-    /// Invokes it once and waits for its answer. The error is a text for the model.
-    async fn invoke(&self, function: &str, payload: &Value) -> Result<String, String>;
+    /// Invokes it once and waits for its answer. The error is a text for the model; where it may have run all the same, that is noted.
+    async fn invoke(&self, function: &str, payload: &Value, doubt: &Doubt) -> Result<String, String>;
 }
 
 /// For a deployment that invokes none.
@@ -30,7 +30,7 @@ pub struct NoFunctions;
 
 #[async_trait]
 impl Functions for NoFunctions {
-    async fn invoke(&self, _function: &str, _payload: &Value) -> Result<String, String> {
+    async fn invoke(&self, _function: &str, _payload: &Value, _doubt: &Doubt) -> Result<String, String> {
         Err("this function may invoke no others".into())
     }
 }
@@ -138,7 +138,7 @@ impl Tool for FunctionTool {
 
     async fn call(&self, arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
         let about = json!({"tool": self.spec.name, "tenant": context.tenant, "run": context.run, "idempotency_key": context.key});
-        self.functions.invoke(&self.function, &json!({"arguments": arguments, "reprise": about})).await
+        self.functions.invoke(&self.function, &json!({"arguments": arguments, "reprise": about}), context.doubt).await
     }
 }
 

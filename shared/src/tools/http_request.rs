@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::guard::{Guard, Request, is_told};
+use super::guard::{FetchError, Guard, Request, is_told};
 use super::service::IDEMPOTENCY_KEY;
 use super::{Tool, ToolContext, ToolTraits};
 use crate::domain::tool_definition::HostRule;
@@ -89,7 +89,11 @@ impl Tool for HttpRequest {
     async fn call(&self, arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
         let arguments = Arguments::deserialize(arguments).map_err(|error| format!("arguments: {error}"))?;
         let request = self.request(arguments, context.key)?;
-        let failed = |error: super::guard::FetchError| {
+        let is_safe = request.method.is_safe();
+        let failed = |error: FetchError| {
+            if error.leaves_doubt() && !is_safe {
+                context.doubt.note();
+            }
             tracing::warn!(tool = %self.name, error = %chain(&error), "a request of a model had no answer");
             error.to_string()
         };

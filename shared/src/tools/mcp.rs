@@ -6,6 +6,7 @@ mod transport;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use rmcp::ServiceExt as _;
@@ -39,14 +40,18 @@ pub(super) struct McpServer {
 }
 
 impl McpServer {
-    async fn session(&self, key: Option<&str>) -> Result<RunningService<RoleClient, ()>, String> {
+    /// A session, and whether a call of a tool was sent in it and may have had its effect.
+    async fn session(&self, key: Option<&str>) -> Result<(RunningService<RoleClient, ()>, Arc<AtomicBool>), String> {
         let mut config = StreamableHttpClientTransportConfig::with_uri(self.service.base().as_str());
         config.allow_stateless = true;
-        let transport = StreamableHttpClientTransport::with_client(Transport::new(self.service.clone(), key), config);
-        ().serve(transport).await.map_err(|error| {
+        let transport = Transport::new(self.service.clone(), key);
+        let is_sent = transport.is_sent();
+        let transport = StreamableHttpClientTransport::with_client(transport, config);
+        let session = ().serve(transport).await.map_err(|error| {
             tracing::warn!(tool = %self.name, error = %error, "an MCP server did not begin a session");
-            "the tool's server did not answer as it should".into()
-        })
+            "the tool's server did not answer as it should"
+        })?;
+        Ok((session, is_sent))
     }
 
     /// Ends the session; the server is told if it wants to be.
@@ -68,7 +73,7 @@ impl ToolServer for McpServer {
     }
 
     async fn list(&self) -> Result<Vec<ServedTool>, String> {
-        let session = self.session(None).await?;
+        let (session, _) = self.session(None).await?;
         let listed = session.list_all_tools().await;
         self.end(session).await;
         let tools = listed.map_err(|error| {
@@ -92,7 +97,7 @@ impl ToolServer for McpServer {
     }
 
     async fn call(&self, tool: &str, arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
-        let session = self.session(Some(context.key)).await?;
+        let (session, is_sent) = self.session(Some(context.key)).await?;
         let mut parameters = CallToolRequestParams::new(tool.to_owned());
         parameters.arguments = arguments.as_object().cloned();
         let called = session.call_tool(parameters).await;
@@ -102,6 +107,9 @@ impl ToolServer for McpServer {
             Err(rmcp::ServiceError::McpError(error)) => Err(format!("the tool's server refused the call: {}", error.message)),
             Err(error) => {
                 tracing::warn!(tool = %self.name, error = %error, "an MCP server did not answer a call");
+                if is_sent.load(Ordering::Relaxed) {
+                    context.doubt.note();
+                }
                 Err("the tool's server did not answer the call".into())
             }
         }

@@ -29,6 +29,7 @@ mod waits;
 #[cfg(feature = "tools")]
 mod web_search;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -86,6 +87,25 @@ pub struct ToolContext<'a> {
     pub tenant: &'a TenantId,
     /// The run.
     pub run: RunId,
+    /// Where the tool notes that nobody can say whether the call had its effect.
+    pub doubt: &'a Doubt,
+}
+
+/// Whether a call was sent and its answer did not come, or broke off: it may have had its effect.
+#[derive(Debug, Default)]
+pub struct Doubt(AtomicBool);
+
+impl Doubt {
+    /// It may.
+    pub fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may.
+    #[must_use]
+    pub fn is_noted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Why it is not known what a tool looks like. Another try may find out.
@@ -105,6 +125,8 @@ pub struct ToolResult {
     pub output: String,
     /// Whether it tells of an error.
     pub is_error: bool,
+    /// Whether it is an error after which nobody can say whether the call had its effect.
+    pub is_uncertain: bool,
     /// The whole result, where `output` is only its beginning.
     pub full: Option<String>,
 }

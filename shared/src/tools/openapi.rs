@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::guard::Request;
-use super::service::{IDEMPOTENCY_KEY, Service};
+use super::service::{IDEMPOTENCY_KEY, Service, ServiceError};
 use super::{Tool, ToolContext, ToolTraits};
 use crate::domain::tool_definition::{Operation, Place};
 use crate::engine::ports::ToolSpec;
@@ -42,10 +42,17 @@ impl Tool for ApiOperation {
     async fn call(&self, arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
         let arguments = arguments.as_object().ok_or("arguments: must be an object")?;
         let request = self.request(arguments, context.key)?;
-        let answer = self.service.send(request).await?;
+        let is_safe = request.method.is_safe();
+        let noted = |error: ServiceError| {
+            if error.leaves_doubt && !is_safe {
+                context.doubt.note();
+            }
+            error
+        };
+        let answer = self.service.send(request).await.map_err(noted)?;
         let status = answer.status;
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-        let (bytes, is_all) = answer.body.beginning(MOST_READ).await.map_err(|error| self.service.failed(error))?;
+        let (bytes, is_all) = answer.body.beginning(MOST_READ).await.map_err(|error| noted(self.service.failed(error)))?;
         let size = bytes.len();
         let mut told = json!({"status": status.as_u16()});
         match (serde_json::from_slice::<Value>(&bytes).ok().filter(|_| is_all), String::from_utf8(bytes)) {

@@ -67,7 +67,7 @@ impl Service {
     /// Logs an error once, and says of it what a model may know.
     pub(super) fn failed(&self, error: FetchError) -> ServiceError {
         tracing::warn!(tool = %self.name, error = %chain(&error), "a tool's service did not answer");
-        ServiceError(error.to_string())
+        ServiceError { leaves_doubt: error.leaves_doubt(), text: error.to_string() }
     }
 
     async fn credentials(&self) -> Result<HeaderMap, ServiceError> {
@@ -75,7 +75,7 @@ impl Service {
         for header in &self.headers {
             let unusable = |problem: &str| {
                 tracing::error!(tool = %self.name, secret = %header.secret, problem, "a tool's secret cannot be used");
-                ServiceError("the tool's secret cannot be used; its operator must see to it".into())
+                ServiceError { leaves_doubt: false, text: "the tool's secret cannot be used; its operator must see to it".into() }
             };
             let secret = self.secrets.get(&header.secret).await.map_err(|problem| unusable(&problem))?;
             let name = HeaderName::try_from(header.name.as_str()).map_err(|_| unusable("it is for no header"))?;
@@ -98,12 +98,16 @@ impl Service {
 
 /// Why a service gave no answer, for the model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct ServiceError(pub(super) String);
+#[error("{text}")]
+pub(super) struct ServiceError {
+    text: String,
+    /// See [`FetchError::leaves_doubt`].
+    pub(super) leaves_doubt: bool,
+}
 
 impl From<ServiceError> for String {
     fn from(error: ServiceError) -> Self {
-        error.0
+        error.text
     }
 }
 

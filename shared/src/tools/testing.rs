@@ -12,7 +12,7 @@ static RUN: LazyLock<RunId> = LazyLock::new(|| RunId::new(jiff::Timestamp::UNIX_
 
 /// A call of a run.
 pub(super) fn in_a_run() -> ToolContext<'static> {
-    ToolContext { key: "run:1", tenant: &TENANT, run: *RUN }
+    ToolContext { key: "run:1", tenant: &TENANT, run: *RUN, doubt: Box::leak(Box::default()) }
 }
 
 /// A request as the server saw it.

@@ -183,7 +183,7 @@ impl Toolbox {
             Err(problem) => (format!("error: {problem}"), true),
         };
         let text = self.secrets.as_ref().map_or_else(|| text.clone(), |secrets| secrets.taken_out_of(text.clone()));
-        bounded(text, is_error, most)
+        ToolResult { is_uncertain: is_error && context.doubt.is_noted(), ..bounded(text, is_error, most) }
     }
 
     async fn call_listed(&self, listed: &Listed, arguments: &Value, context: &ToolContext<'_>) -> Result<String, String> {
@@ -278,7 +278,7 @@ impl Shared {
 /// The result as the model is told it, and the whole of it if that is more.
 fn bounded(text: String, is_error: bool, most: usize) -> ToolResult {
     if text.len() <= most {
-        return ToolResult { output: text, is_error, full: None };
+        return ToolResult { output: text, is_error, is_uncertain: false, full: None };
     }
     let begin = beginning(&text, most);
     let output = format!(
@@ -288,7 +288,7 @@ fn bounded(text: String, is_error: bool, most: usize) -> ToolResult {
     );
     let kept = kept(&text);
     let full = if kept.len() < text.len() { format!("{kept}\n[cut here: {} bytes are missing]", text.len() - kept.len()) } else { text };
-    ToolResult { output, is_error, full: Some(full) }
+    ToolResult { output, is_error, is_uncertain: false, full: Some(full) }
 }
 
 /// What fits into a step.

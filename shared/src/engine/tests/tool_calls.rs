@@ -6,6 +6,9 @@ use super::*;
 use crate::domain::definition::ToolUse;
 use crate::fakes::locked;
 
+/// A call that takes so long breaks off.
+const BREAKS: u64 = 8;
+
 /// A tool that takes as many seconds as it is told, and notes when each call begins.
 struct Takes {
     name: &'static str,
@@ -27,6 +30,10 @@ impl Tool for Takes {
     async fn call(&self, arguments: &serde_json::Value, context: &ToolContext<'_>) -> Result<String, String> {
         locked(&self.began).push((context.key.rsplit(':').next().unwrap().to_owned(), self.clock.now()));
         self.clock.sleep(Duration::from_secs(arguments["seconds"].as_u64().unwrap_or(0))).await;
+        if arguments["seconds"] == BREAKS {
+            context.doubt.note();
+            return Err("the connection broke".into());
+        }
         Ok(format!("took {}", arguments["seconds"]))
     }
 }
@@ -242,4 +249,15 @@ async fn a_long_result_is_journaled_whole_and_told_by_its_beginning() {
     let StepBody::Tool(tool) = &steps[1].body else { panic!("{steps:?}") };
     assert_eq!(tool.full.as_deref().map(str::len), Some(150_000));
     assert!(tool.output.len() < 101_000 && tool.output.ends_with("the whole result is kept with this step]"), "{}", tool.output.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_broke_off_is_made_again_only_if_that_does_no_harm() {
+    let (w, began) = with_tool(false, vec![vec![BREAKS]], 1).await;
+    assert_eq!(w.take_up(1).await, Advance::Dead);
+    let run = w.stored();
+    assert_eq!((run.error().unwrap().code.as_ref(), run.steps, locked(&began).len()), ("uncertain_tool_call", 1, 1));
+    let (w, _) = with_tool(true, vec![vec![BREAKS]], 1).await;
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!(results(&w), ["error: the connection broke"], "the model may ask again");
 }

@@ -6,9 +6,9 @@ use super::*;
 use crate::config::Secret;
 use crate::domain::tool_definition::{DEFAULT_RESULT_BYTES, Endpoint, Operation, Place, SearchEngine, SecretHeader};
 use crate::fakes::FixedClock;
-use crate::tools::ToolResult;
 use crate::tools::secrets::NoSecrets;
 use crate::tools::testing::{Server, answer, in_a_run, json as json_answer, redirect};
+use crate::tools::{Doubt, ToolResult};
 
 /// The value of the one secret there is.
 const SECRET: &str = "s3cret-0123456789";
@@ -28,8 +28,12 @@ struct Invoked(Mutex<Vec<(String, Value)>>);
 
 #[async_trait]
 impl Functions for Invoked {
-    async fn invoke(&self, function: &str, payload: &Value) -> Result<String, String> {
+    async fn invoke(&self, function: &str, payload: &Value, doubt: &Doubt) -> Result<String, String> {
         self.0.lock().unwrap().push((function.to_owned(), payload.clone()));
+        if function == "breaks" {
+            doubt.note();
+            return Err("broke off".into());
+        }
         if function == "fails" { Err(r#"{"errorType":"Boom"}"#.into()) } else { Ok(r#"{"stock":3}"#.into()) }
     }
 }
@@ -109,6 +113,30 @@ async fn a_request_that_changes_something_carries_the_key_of_its_call() {
     let seen = &server.seen()[0];
     assert_eq!(seen.body, r#"{"a":[1]}"#);
     assert!(seen.head.contains("idempotency-key: run:1") && seen.head.contains("content-type: application/json"), "{}", seen.head);
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_breaks_off_leaves_doubt_if_it_may_have_changed_something() {
+    let gone = Server::local(|_| String::new());
+    let cut = Server::local(|_| "HTTP/1.1 200 OK\r\ncontent-length: 100\r\nconnection: close\r\n\r\nbegun".into());
+    for server in [&gone, &cut] {
+        for (method, is_uncertain) in [("POST", true), ("GET", false)] {
+            let arguments = json!({"url": format!("http://127.0.0.1:{}/", server.port), "method": method});
+            let result = call(http_request(server, &["GET", "POST"]), "tool", arguments).await;
+            assert_eq!((result.is_error, result.is_uncertain), (true, is_uncertain), "{method}: {}", result.output);
+        }
+    }
+    for (api, id) in [(api(&gone), "createOrder"), (api(&cut), "createOrder")] {
+        let result = call(api, &format!("tool__{id}"), json!({"body": {}})).await;
+        assert!(result.is_uncertain, "{}", result.output);
+    }
+    // Nobody listens there: nothing was sent.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let rule = format!("127.0.0.1:{port}").parse().unwrap();
+    let hosts = vec![crate::domain::tool_definition::HostRule { allow_private: true, ..rule }];
+    let nowhere = ToolKind::HttpRequest { hosts, methods: vec!["POST".into()] };
+    let result = call(nowhere, "tool", json!({"url": format!("http://127.0.0.1:{port}/")})).await;
+    assert_eq!((result.is_error, result.is_uncertain), (true, false), "{}", result.output);
 }
 
 #[tokio::test]
@@ -211,9 +239,10 @@ async fn a_function_gets_the_arguments_and_whose_run_it_is() {
         let tools = workshop.toolbox(&[definition(kind(function))]).unwrap();
         async move { tools.call("tool", &json!({"sku": "A-1", "tenant": "globex"}), &in_a_run()).await }
     };
-    assert_eq!(ask("stock").await, ToolResult { output: r#"{"stock":3}"#.into(), is_error: false, full: None });
+    assert_eq!(ask("stock").await, ToolResult { output: r#"{"stock":3}"#.into(), is_error: false, is_uncertain: false, full: None });
     let failed = ask("fails").await;
     assert_eq!((failed.output.as_str(), failed.is_error), (r#"error: {"errorType":"Boom"}"#, true));
+    assert!(!failed.is_uncertain && ask("breaks").await.is_uncertain);
     let (function, payload) = functions.0.lock().unwrap()[0].clone();
     assert_eq!(function, "stock");
     // The tenant is the run's, whatever the model writes.

@@ -73,6 +73,13 @@ pub(crate) enum FetchError {
     TooLarge(usize),
 }
 
+impl FetchError {
+    /// Whether the request was sent and may have had its effect, though nobody can say so.
+    pub(crate) const fn leaves_doubt(&self) -> bool {
+        matches!(self, Self::Broken(_))
+    }
+}
+
 /// A request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {

@@ -151,3 +151,25 @@ async fn a_server_that_answers_without_end_is_cut_off() {
         assert_eq!(problem, "the tool's server did not answer the call");
     }
 }
+
+#[tokio::test]
+async fn a_call_whose_answer_does_not_come_leaves_doubt_and_one_that_was_not_taken_does_not() {
+    let begun = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    for (answered, is_noted) in
+        [(String::new(), true), (begun.into(), true), (answer("503 Service Unavailable", "text/plain", "later"), false)]
+    {
+        let text = answered.clone();
+        let server = Server::local(move |seen| match serde_json::from_str::<Value>(&seen.body) {
+            Ok(request) if request["method"] == "initialize" => {
+                let hello =
+                    json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "t", "version": "1"}});
+                json_answer(&json!({"jsonrpc": "2.0", "id": request["id"], "result": hello}))
+            }
+            Ok(request) if request["method"] == "tools/call" => text.clone(),
+            _ => answer("202 Accepted", "text/plain", ""),
+        });
+        let context = in_a_run();
+        let problem = client(&server).call("read", &json!({}), &context).await.unwrap_err();
+        assert_eq!((problem.as_str(), context.doubt.is_noted()), ("the tool's server did not answer the call", is_noted), "{answered}");
+    }
+}

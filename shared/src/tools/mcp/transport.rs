@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, ServerJsonRpcMessage};
 use rmcp::transport::streamable_http_client::{SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse};
 use sse_stream::{Sse, SseStream};
 
@@ -29,11 +30,17 @@ pub(super) struct Transport {
     service: Arc<Service>,
     /// Of the call that the session is for.
     key: Option<Arc<str>>,
+    is_sent: Arc<AtomicBool>,
 }
 
 impl Transport {
     pub(super) fn new(service: Arc<Service>, key: Option<&str>) -> Self {
-        Self { service, key: key.map(Arc::from) }
+        Self { service, key: key.map(Arc::from), is_sent: Arc::default() }
+    }
+
+    /// Whether a call of a tool was sent, and not answered by an error of HTTP.
+    pub(super) fn is_sent(&self) -> Arc<AtomicBool> {
+        self.is_sent.clone()
     }
 
     async fn send(
@@ -69,7 +76,18 @@ impl StreamableHttpClient for Transport {
         let wants_reply = matches!(message, ClientJsonRpcMessage::Request(_));
         let had_session = session.is_some();
         let request = Service::request(Method::POST, self.service.base()).json(&serde_json::to_value(&message)?);
-        let answer = self.send(request, session, headers).await?;
+        let is_call =
+            matches!(&message, ClientJsonRpcMessage::Request(request) if matches!(request.request, ClientRequest::CallToolRequest(_)));
+        let answer = self.send(request, session, headers).await;
+        if is_call {
+            let is_sent = match &answer {
+                Ok(answer) => answer.status.is_success(),
+                Err(StreamableHttpError::Client(error)) => error.leaves_doubt,
+                Err(_) => false,
+            };
+            self.is_sent.store(is_sent, Ordering::Relaxed);
+        }
+        let answer = answer?;
         let session = answer.headers.get(SESSION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let kind = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         match answer.status {

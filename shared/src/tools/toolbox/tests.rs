@@ -76,7 +76,7 @@ async fn arguments_that_do_not_fit_are_told_with_their_path_and_nothing_is_calle
     let tool = Arc::new(Plays::says(Ok("sun")));
     assert_eq!(
         ask(tool.clone(), json!({"city": "Rome", "days": 2})).await,
-        ToolResult { output: "sun".into(), is_error: false, full: None }
+        ToolResult { output: "sun".into(), is_error: false, is_uncertain: false, full: None }
     );
     assert_eq!(tool.calls(), 1);
 }
@@ -94,7 +94,7 @@ async fn a_schema_that_is_none_or_asks_for_files_stops_the_call_and_not_the_run(
 #[tokio::test]
 async fn errors_are_texts_for_the_model() {
     let result = ask(Arc::new(Plays::says(Err("no such city"))), json!({"city": "Atlantis"})).await;
-    assert_eq!(result, ToolResult { output: "error: no such city".into(), is_error: true, full: None });
+    assert_eq!(result, ToolResult { output: "error: no such city".into(), is_error: true, is_uncertain: false, full: None });
     let unknown = Toolbox::default().call("weather", &json!({}), &in_a_run()).await;
     assert_eq!(unknown.output, "error: no tool is named `weather`");
 }
