@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use shared::config::Secret;
 use shared::domain::id::{RunId, TenantId};
 use shared::telemetry::SystemClock;
-use shared::tools::{NoFunctions, SecretSource, ToolContext, ToolResult, Toolbox, Workshop};
+use shared::tools::{Doubt, NoFunctions, SecretSource, ToolContext, ToolResult, Toolbox, Workshop};
 use tests::Stack;
 
 /// Each secret is its own name.
@@ -41,7 +41,8 @@ fn toolbox(kinds: &[(&str, Value)]) -> Toolbox {
 
 async fn call(tools: &Toolbox, name: &str, arguments: Value) -> ToolResult {
     let tenant: TenantId = "acme".parse().unwrap_or_else(|_| panic!("no tenant"));
-    let context = ToolContext { key: "run:1", tenant: &tenant, run: RunId::new(jiff::Timestamp::UNIX_EPOCH) };
+    let doubt = Doubt::default();
+    let context = ToolContext { key: "run:1", tenant: &tenant, run: RunId::new(jiff::Timestamp::UNIX_EPOCH), doubt: &doubt };
     tools.call(name, &arguments, &context).await
 }
 
