@@ -8,13 +8,18 @@
 //! | `tool_choice` required or a name | Bedrock | refused |
 //! | `tool_choice` none | Bedrock | no tools are offered; refused if the messages have calls |
 //! | one call at a time | Bedrock and others | refused if there are tools |
+//! | any JSON object | all but OpenAI's | as an output schema in words |
+//! | output schema that a strict one would differ from | Anthropic | said in the instructions, as below |
+//! | the same | OpenAI's | sent as it is, not strict |
 //! | output schema | Bedrock and others | said in the instructions; the engine checks the answer all the same |
 //! | a tool named `web_search` | Anthropic, OpenAI's Responses | has another name there, and its own in the answer |
 //! | effort, after a tool's result | Anthropic, Bedrock | left out: it would want thoughts back that are not kept |
 
 use genai::adapter::AdapterKind;
-use genai::chat::{ChatOptions, JsonSpec, ReasoningEffort, ToolChoice as Choice};
-use serde_json::json;
+use genai::chat::{
+    ChatOptions, ChatResponseFormat, JsonSchemaDialect, JsonSpec, ReasoningEffort, ToolChoice as Choice, sanitize_json_schema,
+};
+use serde_json::{Map, Value, json};
 
 use super::aside::Aside;
 use crate::domain::definition::{Effort, OutputSchema};
@@ -30,7 +35,7 @@ pub(super) struct Abilities {
     stop: bool,
     tool_choice: bool,
     one_call: OneCall,
-    schema: bool,
+    schema: Dialect,
     /// Whether a tool named `web_search` is not taken for the provider's own, which nobody asked for.
     keeps_names: bool,
     /// Whether it wants its thoughts back with a tool's result.
@@ -48,6 +53,80 @@ enum OneCall {
     Unknown,
 }
 
+/// How an output schema is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    OpenAi,
+    Responses,
+    Anthropic,
+    Words,
+}
+
+/// What of it is said where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// The provider holds its model to the schema.
+    Strictly,
+    /// The model is shown the schema.
+    Loosely,
+    /// The answer is some JSON object.
+    ToJson,
+    /// In the instructions.
+    InWords,
+}
+
+impl Held {
+    /// The provider crate makes each schema a strict one, and what is optional there is not: none is sent so that would be another.
+    fn by(dialect: Dialect, schema: &Value) -> Self {
+        let is_any = *schema == OutputSchema::any_object().schema;
+        let is_object = schema["type"] == "object";
+        match dialect {
+            Dialect::OpenAi | Dialect::Responses if is_any => Self::ToJson,
+            Dialect::OpenAi | Dialect::Responses if is_object && is_strict(schema, JsonSchemaDialect::OpenAiStrict) => Self::Strictly,
+            Dialect::OpenAi | Dialect::Responses if is_object => Self::Loosely,
+            Dialect::Anthropic if is_object && is_strict(schema, JsonSchemaDialect::AnthropicStructured) => Self::Strictly,
+            Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic | Dialect::Words => Self::InWords,
+        }
+    }
+}
+
+fn is_strict(schema: &Value, dialect: JsonSchemaDialect) -> bool {
+    in_order(schema) == in_order(&sanitize_json_schema(schema, dialect)) && is_closed(schema)
+}
+
+/// With the names of what is required in order: it has no meaning.
+fn in_order(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(fields.iter().map(|(name, value)| (name.clone(), required_in_order(name, value))).collect()),
+        Value::Array(values) => values.iter().map(in_order).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+    }
+}
+
+fn required_in_order(name: &str, value: &Value) -> Value {
+    match value.as_array().filter(|_| name == "required") {
+        Some(names) => {
+            let mut names = names.clone();
+            names.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            Value::Array(names)
+        }
+        None => in_order(value),
+    }
+}
+
+/// Whether no object of it takes members that it does not name.
+fn is_closed(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().all(|(name, value)| match name.as_str() {
+            "additionalProperties" => *value == Value::Bool(false),
+            "patternProperties" => false,
+            _ => is_closed(value),
+        }),
+        Value::Array(values) => values.iter().all(is_closed),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
 impl Abilities {
     pub(super) const fn of(kind: AdapterKind) -> Self {
         let openai = Self {
@@ -55,7 +134,7 @@ impl Abilities {
             stop: true,
             tool_choice: true,
             one_call: OneCall::OpenAi,
-            schema: true,
+            schema: Dialect::OpenAi,
             keeps_names: true,
             wants_thoughts: false,
             joins_results: false,
@@ -63,21 +142,27 @@ impl Abilities {
         };
         match kind {
             AdapterKind::OpenAI | AdapterKind::OpenRouter | AdapterKind::Groq | AdapterKind::Xai => openai,
-            AdapterKind::OpenAIResp => Self { seed: false, stop: false, keeps_names: false, ..openai },
-            AdapterKind::Anthropic => {
-                Self { seed: false, one_call: OneCall::Anthropic, keeps_names: false, wants_thoughts: true, joins_results: true, ..openai }
-            }
+            AdapterKind::OpenAIResp => Self { seed: false, stop: false, schema: Dialect::Responses, keeps_names: false, ..openai },
+            AdapterKind::Anthropic => Self {
+                seed: false,
+                one_call: OneCall::Anthropic,
+                schema: Dialect::Anthropic,
+                keeps_names: false,
+                wants_thoughts: true,
+                joins_results: true,
+                ..openai
+            },
             AdapterKind::BedrockSigv4 | AdapterKind::BedrockApi => Self {
                 seed: false,
                 tool_choice: false,
                 one_call: OneCall::Unknown,
-                schema: false,
+                schema: Dialect::Words,
                 wants_thoughts: true,
                 joins_results: true,
                 counts_cache_apart: true,
                 ..openai
             },
-            _ => Self { one_call: OneCall::Unknown, schema: false, keeps_names: false, ..openai },
+            _ => Self { one_call: OneCall::Unknown, schema: Dialect::Words, keeps_names: false, ..openai },
         }
     }
 }
@@ -160,19 +245,39 @@ pub(super) fn say(kind: AdapterKind, request: &ModelRequest<'_>, aside: Aside) -
         Some(ToolChoice::None) => return refuse("to call no tool once it has called one (`tool_choice`)"),
         Some(ToolChoice::Required | ToolChoice::Tool(_)) => return refuse("that it must call a tool (`tool_choice`)"),
     }
+    let mut body = Map::new();
     if request.parallel_tool_calls == Some(false) && tools {
         match can.one_call {
-            OneCall::OpenAi => options.extra_body = Some(json!({"parallel_tool_calls": false})),
-            OneCall::Anthropic => options.extra_body = Some(json!({"tool_choice": anthropic_choice(request.tool_choice.as_ref(), &names)})),
+            OneCall::OpenAi => _ = body.insert("parallel_tool_calls".to_owned(), Value::Bool(false)),
+            OneCall::Anthropic => _ = body.insert("tool_choice".to_owned(), anthropic_choice(request.tool_choice.as_ref(), &names)),
             OneCall::Unknown => return refuse("to ask for one tool call at a time (`parallel_tool_calls`)"),
         }
     }
 
-    let instruction = request.output.filter(|_| !can.schema).map(in_words);
-    if let Some(output) = request.output.filter(|_| can.schema) {
-        options = options.with_response_format(JsonSpec::new(output.name.as_str(), output.schema.clone()));
+    let mut instruction = None;
+    if let Some(output) = request.output {
+        match Held::by(can.schema, &output.schema) {
+            Held::Strictly => options = options.with_response_format(JsonSpec::new(output.name.as_str(), output.schema.clone())),
+            Held::Loosely => body.extend([loosely(can.schema, output)]),
+            // It is refused unless the messages speak of JSON.
+            Held::ToJson => {
+                options = options.with_response_format(ChatResponseFormat::JsonMode);
+                instruction = Some(in_words(output));
+            }
+            Held::InWords => instruction = Some(in_words(output)),
+        }
     }
+    options.extra_body = (!body.is_empty()).then_some(Value::Object(body));
     Ok(Said { options, tools, instruction, names })
+}
+
+/// The member of the body that says it, for it is not among what the provider crate can say.
+fn loosely(dialect: Dialect, output: &OutputSchema) -> (String, Value) {
+    let (name, schema) = (&output.name, &output.schema);
+    if dialect == Dialect::Responses {
+        return ("text".to_owned(), json!({"format": {"type": "json_schema", "name": name, "schema": schema, "strict": false}}));
+    }
+    ("response_format".to_owned(), json!({"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": false}}))
 }
 
 fn in_words(output: &OutputSchema) -> String {

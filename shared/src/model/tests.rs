@@ -324,7 +324,11 @@ async fn an_option_reaches_the_provider_or_is_refused_by_name() {
 
 #[tokio::test]
 async fn an_output_schema_is_said_in_the_providers_way_or_in_words() {
-    let output = OutputSchema { name: "why".into(), schema: json!({"type": "object", "properties": {}, "required": []}), repairs: 1 };
+    let output = OutputSchema {
+        name: "why".into(),
+        schema: json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false}),
+        repairs: 1,
+    };
     let paths = [("openai", "/response_format/type"), ("openai_resp", "/text/format/type"), ("anthropic", "/output_config/format/type")];
     for (protocol, path) in paths {
         // A value of its own, since the request borrows it.
@@ -393,4 +397,45 @@ async fn a_call_of_a_renamed_tool_comes_back_with_its_own_name() {
     let search = ToolSpec { name: "web_search".into(), ..clock_tool() };
     let reply = world("anthropic", &url).await.ask(|request| request.tools = vec![search]).await.unwrap();
     assert_eq!(reply.message.tool_calls, [ToolCall { id: "a".into(), name: "web_search".into(), arguments: json!({"query": "x"}) }]);
+}
+
+#[tokio::test]
+async fn an_answer_may_be_any_object_where_the_caller_says_so() {
+    let output: &'static OutputSchema = Box::leak(Box::new(OutputSchema::any_object()));
+    let with = |request: &mut ModelRequest<'_>| request.output = Some(output);
+    for (protocol, path) in [("openai", "/response_format"), ("openai_resp", "/text/format")] {
+        let body = body_of(protocol, with).await.unwrap();
+        assert_eq!(body.pointer(path), Some(&json!({"type": "json_object"})), "{protocol}: {body}");
+        assert!(body.to_string().contains("JSON value"), "{protocol}: {body}");
+    }
+    let body = body_of("anthropic", with).await.unwrap();
+    assert!(body["output_config"].is_null() && body["system"].to_string().contains("JSON Schema"), "{body}");
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_strict_is_not_made_so() {
+    let person =
+        |schema: Value| -> &'static OutputSchema { Box::leak(Box::new(OutputSchema { name: "person".into(), schema, repairs: 1 })) };
+    let optional = json!({"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name"]});
+    let map = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    let tagged = json!({"type": "object", "properties": {"tags": {"type": "object"}}, "required": ["tags"], "additionalProperties": false});
+    for schema in [optional, map, tagged] {
+        let with = |request: &mut ModelRequest<'_>| {
+            request.output = Some(person(schema.clone()));
+            request.tools = vec![clock_tool()];
+            request.parallel_tool_calls = Some(false);
+        };
+        let openai = body_of("openai", with).await.unwrap();
+        let said = json!({"type": "json_schema", "json_schema": {"name": "person", "schema": schema, "strict": false}});
+        assert_eq!((&openai["response_format"], &openai["parallel_tool_calls"]), (&said, &json!(false)));
+        let responses = body_of("openai_resp", with).await.unwrap();
+        let said = json!({"type": "json_schema", "name": "person", "schema": schema, "strict": false});
+        assert_eq!(responses["text"]["format"], said);
+        let anthropic = body_of("anthropic", with).await.unwrap();
+        assert!(anthropic["output_config"].is_null() && anthropic["system"].to_string().contains("JSON Schema"), "{anthropic}");
+        assert_eq!(anthropic["tool_choice"]["disable_parallel_tool_use"], true);
+    }
+    let strict = json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}, "required": ["b", "a"], "additionalProperties": false});
+    let body = body_of("openai", |request| request.output = Some(person(strict))).await.unwrap();
+    assert_eq!(body.pointer("/response_format/json_schema/strict"), Some(&json!(true)), "{body}");
 }
