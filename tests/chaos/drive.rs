@@ -168,6 +168,7 @@ fn look_at_open(stack: &Stack, work: &Work<'_>) {
 fn wait_for_quiet(stack: &Stack, work: &Work<'_>, watch: &Watch<'_>) {
     let begun = Instant::now();
     let mut told = Instant::now();
+    let mut was_quiet = false;
     loop {
         watch.read();
         look_at_open(stack, work);
@@ -176,9 +177,12 @@ fn wait_for_quiet(stack: &Stack, work: &Work<'_>, watch: &Watch<'_>) {
         let open = ["queued", "running"].iter().map(|status| collect::in_state(stack, status).len()).sum::<usize>() + waiting.len();
         // A message whose worker was killed before it began sleeps for half an hour, and means nothing when it wakes up.
         let tasks = stack.tasks.awake();
-        if open == 0 && tasks == 0 {
+        // Twice in a row: a run that goes back to the queue between two lists stands in neither of them.
+        let is_quiet = open == 0 && tasks == 0;
+        if is_quiet && was_quiet {
             return;
         }
+        was_quiet = is_quiet;
         if begun.elapsed() > CALM {
             say(&format!("not quiet after {} s: {open} runs open, {tasks} messages on the tasks queue", CALM.as_secs()));
             return;
