@@ -18,12 +18,11 @@ async fn main() -> Result<(), lambda_http::Error> {
     telemetry::start(&env)?;
     let settings = Settings::read(&env)?;
     let config = sdk_config("agent-api").await;
-    let table = Arc::new(Table::new(&config, settings.table_name));
-    let clock = Arc::new(SystemClock);
+    let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
     let bundle = definitions::load(&env)?;
-    let functions = Arc::new(LambdaFunctions::new(&config));
-    let workshop = Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions };
+    let workshop =
+        Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions: Arc::new(LambdaFunctions::new(&config)) };
     let engine = Engine {
         journal: table.clone(),
         queue: Arc::new(TaskQueue::new(&config, settings.task_queue_url)),
@@ -36,8 +35,6 @@ async fn main() -> Result<(), lambda_http::Error> {
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
-    let providers = settings.models.names();
-    let switches = table.clone();
-    shared::http::serve(Arc::new(AgentApi { intake: Arc::new(intake), records: table, switches, providers, clock, auth: settings.auth }))
-        .await
+    let (intake, switches, providers) = (Arc::new(intake), table.clone(), settings.models.names());
+    shared::http::serve(Arc::new(AgentApi { intake, records: table, switches, providers, clock, auth: settings.auth })).await
 }

@@ -19,12 +19,11 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let settings = Settings::read(&env)?;
     let config = sdk_config("queue-consumer").await;
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
-    let clock = Arc::new(SystemClock);
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
-    let table = Arc::new(Table::new(&config, settings.table_name));
+    let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
     let bundle = definitions::load(&env)?;
-    let functions = Arc::new(LambdaFunctions::new(&config));
-    let workshop = Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions };
+    let workshop =
+        Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions: Arc::new(LambdaFunctions::new(&config)) };
     let engine = Engine {
         journal: table.clone(),
         queue: queue.clone(),

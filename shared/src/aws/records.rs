@@ -111,11 +111,7 @@ impl Records for Table {
             let Key { pk, .. } = Key::spend(tenant, day, partition);
             self.items(&Stretch { pk, from: "00".into(), to: "99".into() }, None).await
         });
-        let items = try_join_all(partitions).await?.into_iter().flatten();
-        items.map(spend_of).try_fold(Spend::NONE, |mut sum, more| {
-            sum += more?;
-            Ok(sum)
-        })
+        try_join_all(partitions).await?.into_iter().flatten().map(spend_of).sum()
     }
 
     async fn turns(

@@ -1,6 +1,7 @@
 //! What runs have used: tokens and money, summed up by conversation, tenant and day. Each run counts once for what it has used
 //! since it last ended: a dead run that is put back and ends again adds what came on top.
 
+use std::iter::Sum;
 use std::ops::AddAssign;
 
 use jiff::civil::Date;
@@ -69,6 +70,15 @@ impl AddAssign for Spend {
         for ((_, sum), (_, more)) in self.parts_mut().into_iter().zip(other.parts()) {
             *sum = sum.saturating_add(more);
         }
+    }
+}
+
+impl Sum for Spend {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::NONE, |mut sum, more| {
+            sum += more;
+            sum
+        })
     }
 }
 

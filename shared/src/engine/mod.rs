@@ -11,6 +11,7 @@ mod ending;
 mod lease;
 mod live;
 pub mod ports;
+mod refused;
 mod route;
 mod routes;
 #[cfg(test)]
@@ -23,24 +24,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::agent::Agent;
-use crate::domain::clock::{Clock, after, between};
+use crate::domain::clock::{Clock, after};
 use crate::domain::definition::Bundle;
 use crate::domain::event::AgentInput;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::run::{Cause, LEASE_GRACE, Run};
-use crate::domain::state::{Command, RunState};
+use crate::domain::state::RunState;
 use crate::domain::step::{LARGEST_STEP, ModelStep, Purpose, Step, StepBody, ToolStep};
 use crate::domain::task::Task;
 use crate::domain::transcript::{Next, Transcript};
 use crate::domain::waiting::Waiting;
-use crate::ledger::{Change, commit, revive};
 use crate::telemetry::chain;
 use crate::tools::Toolbox;
 pub use calls::CallError;
 use live::Heard;
 pub use live::Live;
 pub(crate) use live::News;
-use ports::{Claim, Guard, Journal, JournalError, Lease, Model, Queue, Refusal, Write};
+use ports::{Claim, Journal, JournalError, Lease, Model, Queue, Write};
 pub use routes::{Breakers, Routes};
 use tool_calls::{wait_for, waits};
 
@@ -272,59 +272,6 @@ impl Engine {
         match self.pass(&mut run, input, window, hold).await {
             Ok(answer) => Ok(Advance::Ended { state: RunState::Completed, response: Some(answer) }),
             Err(stop) => self.settle(run, stop, carrier, steps_before).await,
-        }
-    }
-
-    /// A message whose run could not be claimed.
-    async fn refused(&self, task: &Task, delivery: &Delivery, refusal: Refusal) -> Result<Advance, JournalError> {
-        Ok(match refusal {
-            Refusal::Missing => {
-                tracing::warn!(run.id = %task.run, epoch = task.epoch, "no such run: its message is dropped");
-                Advance::Stale
-            }
-            // A hand-over that was recorded but not sent leaves a queued run whose old message comes back: it stands in.
-            Refusal::Stale { current, state: RunState::Queued } if delivery.deliveries > 1 => self.stand_in(task, current).await?,
-            Refusal::Stale { current, .. } => {
-                tracing::info!(run.id = %task.run, epoch = task.epoch, current, "message of an older epoch dropped");
-                Advance::Stale
-            }
-            // An operator moved it back from the dead-letter queue.
-            Refusal::Redriven(dead) => match revive(self.journal.as_ref(), &dead, self.cause("redriven")).await {
-                Ok(Some(done)) if done.run.state == RunState::Queued => {
-                    self.send_ready(Some(done.run.task())).await;
-                    Advance::HandedOver
-                }
-                Ok(Some(_)) => Advance::Waiting,
-                // Its conversation has no room, or it has moved: the message is needed until that is clear.
-                Ok(None) => Advance::Again { after: self.limits.lease },
-                Err(JournalError::Lost | JournalError::NotFound) => Advance::Again { after: Limits::LEASE_MARGIN },
-                Err(error) => return Err(error),
-            },
-            // On its way to the dead-letter queue, which takes as many deliveries as the queue's policy says.
-            Refusal::NotNow(RunState::Dead) => Advance::Dead,
-            Refusal::NotNow(RunState::Waiting) => self.ring(task).await?,
-            Refusal::NotNow(state) => Advance::Ended { state, response: None },
-            Refusal::Leased { until } => Advance::Again { after: between(self.clock.now(), until) + Limits::LEASE_MARGIN },
-        })
-    }
-
-    /// Sends a queued run again under a new epoch: should its other message exist after all, it means nothing any more.
-    async fn stand_in(&self, task: &Task, current: u64) -> Result<Advance, JournalError> {
-        let again = Advance::Again { after: Limits::LEASE_MARGIN };
-        let Some(found) = self.journal.run(&task.tenant, task.run).await? else { return Ok(Advance::Stale) };
-        let mut run = found.clone();
-        // It has moved: the message in hand stays until it is clear that it is not needed.
-        if found.epoch != current || run.apply(Command::Resend, self.cause("resent")).is_err() {
-            return Ok(again);
-        }
-        let change = Change { run: &run, guard: Guard::Seen(found.seen()), step: None, response: None, cause: self.cause("resent") };
-        match commit(self.journal.as_ref(), change).await {
-            Ok(done) => {
-                self.queue.send(&done.run.task(), Duration::ZERO).await?;
-                Ok(Advance::HandedOver)
-            }
-            Err(JournalError::Lost) => Ok(again),
-            Err(error) => Err(error),
         }
     }
 

@@ -461,10 +461,7 @@ impl Records for MemoryStore {
 
     async fn spend(&self, tenant: &TenantId, day: Date) -> Result<Spend, JournalError> {
         self.check()?;
-        let tables = locked(&self.tables);
-        let mut sum = Spend::NONE;
-        tables.spend.iter().filter(|((by, on, _), _)| by == tenant && *on == day).for_each(|(_, spend)| sum += *spend);
-        Ok(sum)
+        Ok(locked(&self.tables).spend.iter().filter(|((by, on, _), _)| by == tenant && *on == day).map(|(_, spend)| *spend).sum())
     }
 
     async fn turns(&self, tenant: &TenantId, id: ConversationId, after: Option<RunId>, limit: usize) -> Result<Vec<Turn>, JournalError> {

@@ -44,8 +44,7 @@ struct DayView {
 
 impl UsagePage {
     pub(crate) fn of(days: Vec<(Date, Spend)>) -> Self {
-        let mut total = Spend::NONE;
-        days.iter().for_each(|(_, spend)| total += *spend);
+        let total: Spend = days.iter().map(|(_, spend)| *spend).sum();
         let days = days.into_iter().map(|(date, spend)| DayView { date, spend: spend.into() }).collect();
         Self { days, total: total.into() }
     }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
+use crate::domain::clock::between;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::RunId;
-use crate::engine::ports::{Journal, ToolSpec};
+use crate::engine::ports::{Journal, Refusal, ToolSpec};
 use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
 use crate::tools::{Tool, ToolContext, ToolTraits};
 
