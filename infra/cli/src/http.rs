@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
+pub(crate) use ureq::http::Method;
+use ureq::http::Request;
 
+use crate::args::Target;
+use crate::config::Env;
 use crate::error::{Error, Result};
+use crate::problem::explain;
 
 /// Longest answer that is read: a step page can carry long model answers, a runaway body must not fill the memory.
 const MAX_BODY_BYTES: u64 = 32 * 1024 * 1024;
@@ -38,12 +43,18 @@ pub(crate) struct Http {
 }
 
 impl Http {
+    /// A client for the deployment that the command line names.
+    pub(crate) fn to(target: &Target, _env: &Env, timeout: Duration) -> Result<Self> {
+        Self::new(&target.url, timeout)
+    }
+
     /// `timeout` bounds a whole call, from name look-up to the last byte.
     pub(crate) fn new(base: &str, timeout: Duration) -> Result<Self> {
         let base = base.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") {
-            return Err(Error::unreachable(format!("cannot use the address `{base}`"))
-                .with_hint("this build of reprise speaks plain HTTP to a local stack, for example http://localhost:8000"));
+            return Err(
+                unusable(&base).with_hint("this build of reprise speaks plain HTTP to a local stack, for example http://localhost:8000")
+            );
         }
         let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout));
         // A proxy of the environment never serves this machine's own ports.
@@ -56,15 +67,24 @@ impl Http {
     }
 
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
-        let request = self.agent.post(format!("{}{path}", self.base));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        self.answer(request.send(body))
+        self.send(Method::POST, path, headers, body)
     }
 
-    pub(crate) fn put(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
-        let request = self.agent.put(format!("{}{path}", self.base));
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        self.answer(request.send(body))
+    /// A request with a body, whatever its answer.
+    pub(crate) fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
+        let request = headers.iter().fold(Request::builder().method(method), |request, (name, value)| request.header(*name, *value));
+        let request = request.uri(format!("{}{path}", self.base)).body(body).map_err(|error| unusable(&self.base).because(error))?;
+        self.answer(self.agent.run(request))
+    }
+
+    /// What is there, as JSON; an answer that is no success is an error with its explanation.
+    pub(crate) fn fetch(&self, path: &str) -> Result<Value> {
+        success(self.get(path)?)
+    }
+
+    /// Sends JSON and takes JSON; an answer that is no success is an error with its explanation.
+    pub(crate) fn order(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        success(self.send(method, path, &[("content-type", "application/json")], body.to_string().as_bytes())?)
     }
 
     fn answer(&self, outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply> {
@@ -76,6 +96,14 @@ impl Http {
         let body = response.body_mut().with_config().limit(MAX_BODY_BYTES).lossy_utf8(true).read_to_string().map_err(failed)?;
         Ok(Reply { status, body })
     }
+}
+
+fn unusable(base: &str) -> Error {
+    Error::unreachable(format!("cannot use the address `{base}`"))
+}
+
+fn success(reply: Reply) -> Result<Value> {
+    if reply.is_success() { Ok(reply.json()) } else { Err(explain(&reply)) }
 }
 
 /// One path segment, escaped: an id typed by a user may hold anything.

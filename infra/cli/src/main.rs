@@ -1,6 +1,6 @@
 //! `reprise`: runs the whole system on one machine (`stack`) and talks to it (`run`, `provider`); compiles what agents are (`agents`).
 //!
-//! Read next: `args.rs` for the commands, `stack/up.rs` for what `make run` does, `error.rs` for exit codes.
+//! Read next: `args/mod.rs` for the commands, `stack/up.rs` for what `make run` does, `error.rs` for exit codes.
 
 mod agents;
 mod args;
@@ -23,9 +23,9 @@ fn main() -> ExitCode {
     let env = config::Env::read();
     let done = match args.command {
         args::Command::Stack(command) => stack::execute(command, &env),
-        args::Command::Run(command) => run::execute(&command),
-        args::Command::Provider(command) => provider::execute(&command),
-        args::Command::Agents(command) => agents::execute(&command),
+        args::Command::Run(command) => run::execute(&command, &env),
+        args::Command::Provider(command) => provider::execute(&command, &env),
+        args::Command::Agents(command) => agents::execute(&command, &env),
     };
     done.unwrap_or_else(|error| error.report())
 }

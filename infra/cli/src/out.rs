@@ -3,6 +3,10 @@
 use std::fmt::Arguments;
 use std::io::Write as _;
 
+use serde_json::Value;
+
+use crate::args::Format;
+
 /// Writes one line; a closed pipe is not an error of ours. The one place where texts of others get to a terminal, whoever forgot
 /// [`printable`].
 pub(crate) fn line(text: Arguments<'_>) {
@@ -22,9 +26,32 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|&c| matches!(c, '\n' | '\t') || !is_unsafe(c)).collect()
 }
 
-/// Prints JSON, whole.
-pub(crate) fn say_json(value: &serde_json::Value) {
-    say!("{}", printable_json(&format!("{value:#}")));
+/// Prints JSON: in one line as JSON lines, laid out otherwise.
+pub(crate) fn print_json(format: Format, value: &Value) {
+    match format {
+        Format::Jsonl => say!("{}", printable_json(&value.to_string())),
+        Format::Table | Format::Json => say!("{}", printable_json(&format!("{value:#}"))),
+    }
+}
+
+/// Prints one thing: as it is for programs, as `table` words it for people.
+pub(crate) fn show(format: Format, value: &Value, table: impl FnOnce(&Value) -> String) {
+    match format {
+        Format::Table => say!("{}", table(value)),
+        Format::Json | Format::Jsonl => print_json(format, value),
+    }
+}
+
+/// Prints a list: `whole` is the document that it is part of under the name `rows`, which have a line each in JSON lines.
+pub(crate) fn show_rows(format: Format, whole: &Value, rows: &str, table: impl FnOnce(&Value) -> String) {
+    match format {
+        Format::Table | Format::Json => show(format, whole, table),
+        Format::Jsonl => {
+            for row in whole[rows].as_array().into_iter().flatten() {
+                say!("{}", printable_json(&row.to_string()));
+            }
+        }
+    }
 }
 
 /// JSON without a character that [`printable`] would drop: they are written as escapes, so nothing is lost.

@@ -5,35 +5,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::args::{Format, Provider, ProviderCommand};
+use crate::args::{Provider, ProviderCommand};
+use crate::config::Env;
 use crate::error::Result;
-use crate::http::{Http, Reply};
-use crate::out::{brief, printable, say};
-use crate::problem::explain;
+use crate::http::{Http, Method};
+use crate::out::{brief, printable, show};
 
 /// A read and a write of one table.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
 
 /// Exit code 0 when it is done, 1 when it was refused, 2 when nothing answered. Every command shows what is known after it.
-pub(crate) fn execute(provider: &Provider) -> Result<ExitCode> {
-    let http = Http::new(&provider.url, CALL_LIMIT)?;
-    let command = |name: &str, body: Value| {
-        http.post(&format!("/v1/providers/{name}"), &[("content-type", "application/json")], body.to_string().as_bytes())
-    };
-    let reply: Reply = match &provider.command {
-        ProviderCommand::List => http.get("/v1/providers")?,
+pub(crate) fn execute(provider: &Provider, env: &Env) -> Result<ExitCode> {
+    let http = Http::to(&provider.target, env, CALL_LIMIT)?;
+    let command = |name: &str, body: Value| http.order(Method::POST, &format!("/v1/providers/{name}"), &body);
+    let known = match &provider.command {
+        ProviderCommand::List => http.fetch("/v1/providers")?,
         ProviderCommand::Disable(named) => command("disable", json!({"name": named.name, "reason": named.reason}))?,
         ProviderCommand::Enable(named) => command("enable", json!({"name": named.name, "reason": named.reason}))?,
         ProviderCommand::Pin(named) => command("pin", json!({"name": named.name, "reason": named.reason}))?,
         ProviderCommand::Unpin(why) => command("unpin", json!({"reason": why.reason}))?,
     };
-    if !reply.is_success() {
-        return Err(explain(&reply));
-    }
-    match provider.format {
-        Format::Json => say!("{:#}", reply.json()),
-        Format::Text => say!("{}", render(&reply.json())),
-    }
+    show(provider.format, &known, render);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Folder, compile, short};
 use crate::args::{Diff, Format};
 use crate::error::{Error, FAILED, Result};
-use crate::out::{brief, say, say_json};
+use crate::out::{brief, print_json, say};
 use crate::stack::repository;
 
 pub(crate) fn execute(folder: &Folder, diff: &Diff) -> Result<ExitCode> {
@@ -21,10 +21,13 @@ pub(crate) fn execute(folder: &Folder, diff: &Diff) -> Result<ExitCode> {
     let (_, after) = folder.compile()?;
     let report = Report::of(&before.bundle, &after.bundle);
     match diff.format {
-        Format::Json => {
-            say_json(&json!({"before": before.sha256, "after": after.sha256, "changes": report.changes, "problems": report.problems}));
+        Format::Json | Format::Jsonl => {
+            print_json(
+                diff.format,
+                &json!({"before": before.sha256, "after": after.sha256, "changes": report.changes, "problems": report.problems}),
+            );
         }
-        Format::Text => {
+        Format::Table => {
             say!("{} → {}", short(&before.sha256), short(&after.sha256));
             for change in &report.changes {
                 say!("{}", change.told());

@@ -19,16 +19,17 @@ use agent_files::domain::agent_files::{Refusal, SourceFile, seal};
 use agent_files::domain::bundle_file::BundleFile;
 
 use crate::args::{Agents, AgentsCommand};
+use crate::config::Env;
 use crate::error::{Error, Result};
 use crate::stack::repository;
 
-pub(crate) fn execute(agents: &Agents) -> Result<ExitCode> {
+pub(crate) fn execute(agents: &Agents, env: &Env) -> Result<ExitCode> {
     let folder = Folder::find(agents.dir.as_deref())?;
     match &agents.command {
         AgentsCommand::Validate(validate) => validate::execute(&folder, validate),
         AgentsCommand::Compile(compile) => compile::execute(&folder, compile),
         AgentsCommand::Show(show) => show::execute(&folder, show),
-        AgentsCommand::Optimize(optimize) => optimize::execute(&folder, optimize),
+        AgentsCommand::Optimize(optimize) => optimize::execute(&folder, optimize, env),
         AgentsCommand::Diff(diff) => diff::execute(&folder, diff),
     }
 }

@@ -8,14 +8,17 @@ use serde_json::{Value, json};
 use super::{Folder, short};
 use crate::args::{Format, ShowAgent};
 use crate::error::{Error, Result};
-use crate::out::{brief, printable, say, say_json};
+use crate::out::{brief, print_json, printable, say, show_rows};
 
 pub(crate) fn execute(folder: &Folder, show: &ShowAgent) -> Result<ExitCode> {
     let (_, sealed) = folder.compile()?;
     let Some(name) = &show.name else {
         match show.format {
-            Format::Json => say_json(&json!({"version": sealed.sha256, "agents": sealed.bundle.agents})),
-            Format::Text => {
+            Format::Json | Format::Jsonl => {
+                let whole = json!({"version": sealed.sha256, "agents": sealed.bundle.agents});
+                show_rows(show.format, &whole, "agents", |_| String::new());
+            }
+            Format::Table => {
                 for agent in &sealed.bundle.agents {
                     say!("{:<24} {:>4}  {}", agent.name, agent.version, brief(&agent.description, 90));
                 }
@@ -26,8 +29,8 @@ pub(crate) fn execute(folder: &Folder, show: &ShowAgent) -> Result<ExitCode> {
     };
     let agent = sealed.bundle.agents.iter().find(|agent| agent.name == *name).ok_or_else(|| unknown(name, &sealed.bundle))?;
     match show.format {
-        Format::Json => say_json(&json!(agent)),
-        Format::Text => say!("{}", printable(&rendered(agent, &sealed.bundle))),
+        Format::Json | Format::Jsonl => print_json(show.format, &json!(agent)),
+        Format::Table => say!("{}", printable(&rendered(agent, &sealed.bundle))),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,13 +8,13 @@ use serde_json::json;
 use super::{Folder, problems, short};
 use crate::args::{Format, Validate};
 use crate::error::{FAILED, Result};
-use crate::out::{printable, say, say_json};
+use crate::out::{print_json, printable, say};
 
 pub(crate) fn execute(folder: &Folder, validate: &Validate) -> Result<ExitCode> {
     let read = seal(&folder.read()?);
     let refusals = read.as_ref().err().map(Vec::as_slice).unwrap_or_default();
     match (validate.format, &read) {
-        (Format::Json, _) => {
+        (Format::Json | Format::Jsonl, _) => {
             let told = |refusal: &agent_files::domain::agent_files::Refusal| json!({"file": refusal.file, "line": refusal.line, "field": refusal.field, "problem": refusal.problem});
             let version = read.as_ref().ok().map(|sealed| &sealed.sha256);
             let report = json!({
@@ -23,14 +23,14 @@ pub(crate) fn execute(folder: &Folder, validate: &Validate) -> Result<ExitCode> 
                 "version": version,
                 "problems": refusals.iter().map(told).collect::<Vec<_>>(),
             });
-            say_json(&report);
+            print_json(validate.format, &report);
         }
-        (Format::Text, Ok(sealed)) => {
+        (Format::Table, Ok(sealed)) => {
             let bundle = &sealed.bundle;
             let (agents, triggers, prices) = (bundle.agents.len(), bundle.triggers.len(), bundle.prices.len());
             say!("{}: {agents} agents, {triggers} triggers, {prices} prices hold; version {}", folder.shown, short(&sealed.sha256));
         }
-        (Format::Text, Err(_)) => {
+        (Format::Table, Err(_)) => {
             for refusal in refusals {
                 say!("{}", printable(&folder.told(refusal)));
             }

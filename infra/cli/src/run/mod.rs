@@ -10,14 +10,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::args::{Run, RunCommand};
+use crate::config::Env;
 use crate::error::Result;
 use crate::http::Http;
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
 
-pub(crate) fn execute(run: &Run) -> Result<ExitCode> {
-    let http = Http::new(&run.url, CALL_LIMIT)?;
+pub(crate) fn execute(run: &Run, env: &Env) -> Result<ExitCode> {
+    let http = Http::to(&run.target, env, CALL_LIMIT)?;
     match &run.command {
         RunCommand::Start(start) => start::execute(&http, start),
         RunCommand::Show(show) => show::execute(&http, show),

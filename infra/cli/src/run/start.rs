@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::args::{Format, Start};
 use crate::error::{Error, Result};
 use crate::http::Http;
-use crate::out::{printable, say};
+use crate::out::{print_json, printable, say};
 use crate::problem;
 use crate::run::view::Run;
 
@@ -20,11 +20,11 @@ pub(crate) fn execute(http: &Http, start: &Start) -> Result<ExitCode> {
     }
     let run = Run::from_start(&reply.json());
     match start.format {
-        Format::Json => say!("{}", reply.body),
-        Format::Text if run.ended() => {
+        Format::Json | Format::Jsonl => print_json(start.format, &reply.json()),
+        Format::Table if run.ended() => {
             say!("{}\n\n{} · {}", printable(&run.answer()?), run.id, run.body["conversation_id"].as_str().unwrap_or_default())
         }
-        Format::Text => say!("{} is {}; follow it with: reprise run tail {}", run.id, run.status, run.id),
+        Format::Table => say!("{} is {}; follow it with: reprise run tail {}", run.id, run.status, run.id),
     }
     Ok(run.exit_code())
 }
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn only_what_was_given_is_sent() {
         let mut start =
-            Start { prompt: "hi".into(), agent: None, conversation: None, background: false, metadata: Vec::new(), format: Format::Text };
+            Start { prompt: "hi".into(), agent: None, conversation: None, background: false, metadata: Vec::new(), format: Format::Table };
         assert_eq!(body(&start, "hi"), json!({"prompt": "hi"}));
         start.background = true;
         start.conversation = Some("conv_1".into());

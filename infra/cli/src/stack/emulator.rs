@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::http::{Http, Reply, segment};
+use crate::http::{Http, Method, Reply, segment};
 use crate::stack::settings::Settings;
 
 /// The region of the emulator's default account; functions get the same.
@@ -45,7 +45,7 @@ impl Emulator {
     /// Replaces all variables of a deployed function.
     pub(crate) fn set_variables(&self, function: &str, variables: &Map<String, Value>) -> Result<()> {
         let body = json!({"Environment": {"Variables": variables}}).to_string();
-        let reply = self.http.put(&format!("{}/configuration", path(function)), &headers("lambda"), body.as_bytes());
+        let reply = self.http.send(Method::PUT, &format!("{}/configuration", path(function)), &headers("lambda"), body.as_bytes());
         accept(function, "change its variables", reply?).map(|_| ())
     }
 

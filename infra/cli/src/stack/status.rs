@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::error::{FAILED, Result};
-use crate::out::{say, say_json};
+use crate::out::{print_json, say};
 use crate::stack::layout::Layout;
 use crate::stack::process::{self, EMULATOR, MODEL, WATCH};
 use crate::stack::settings::Settings;
@@ -15,8 +15,8 @@ use crate::stack::settings::Settings;
 pub(crate) fn execute(layout: &Layout, format: Format) -> Result<ExitCode> {
     let status = describe(layout);
     match format {
-        Format::Json => say_json(&status),
-        Format::Text => print(&status),
+        Format::Json | Format::Jsonl => print_json(format, &status),
+        Format::Table => print(&status),
     }
     Ok(ExitCode::from(if status["running"] == true { 0 } else { FAILED }))
 }

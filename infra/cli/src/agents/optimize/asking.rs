@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::search::Answers;
 use super::unreadable;
 use crate::args::Optimize;
+use crate::config::Env;
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::problem;
@@ -47,7 +48,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(optimize: &Optimize, agent: &Agent, version: &str) -> Result<Self> {
+    pub(super) fn new(optimize: &Optimize, agent: &Agent, version: &str, env: &Env) -> Result<Self> {
         let mut asked = Self {
             agent: agent.name.clone(),
             basis: basis(agent),
@@ -65,7 +66,7 @@ impl Asked {
             }
             return Ok(asked);
         }
-        let stack = Http::new(&optimize.url, CALL_LIMIT)?;
+        let stack = Http::to(&optimize.target, env, CALL_LIMIT)?;
         must_run(&stack, version)?;
         asked.stack = Some(stack);
         if let Some(path) = &optimize.record {

@@ -21,6 +21,7 @@ use search::{Found, Plan, Row};
 
 use super::{Folder, compile, show};
 use crate::args::Optimize;
+use crate::config::Env;
 use crate::error::{Error, Result};
 use crate::out::say;
 use crate::stack::repository;
@@ -28,7 +29,7 @@ use crate::stack::repository;
 /// Fewer say nothing: half of them are scored.
 const LEAST_ROWS: usize = 4;
 
-pub(crate) fn execute(folder: &Folder, optimize: &Optimize) -> Result<ExitCode> {
+pub(crate) fn execute(folder: &Folder, optimize: &Optimize, env: &Env) -> Result<ExitCode> {
     if !(0.0..=1.0).contains(&optimize.threshold) {
         return Err(Error::unreachable("--threshold must be from 0 to 1"));
     }
@@ -43,7 +44,7 @@ pub(crate) fn execute(folder: &Folder, optimize: &Optimize) -> Result<ExitCode> 
         draws: optimize.draws as usize,
         seed: optimize.seed,
     };
-    let mut asked = asking::Asked::new(optimize, &agent, &bare.sha256)?;
+    let mut asked = asking::Asked::new(optimize, &agent, &bare.sha256, env)?;
     let found = search::search(&rows, &plan, &mut asked)?;
     for (name, size, score) in &found.tried {
         say!("{score:.3}  {name}, {size} examples");

@@ -1,0 +1,83 @@
+//! The command line, a file per topic. `--help` is the reference; exit codes are at its end.
+
+mod agents;
+mod provider;
+mod run;
+mod stack;
+mod target;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::agents::{Agents, AgentsCommand, Compile, Diff, Optimize, ShowAgent, Validate};
+pub(crate) use self::provider::{Provider, ProviderCommand};
+pub(crate) use self::run::{Run, RunCommand, Show, Start, Tail};
+pub(crate) use self::stack::{Invoke, Logs, Profile, Stack, Up, as_file};
+pub(crate) use self::target::{Format, Target};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; healthy; the run completed (or was accepted)
+  1    it failed: a phase, a run that ended failed, dead or cancelled, an unhealthy stack
+  2    bad arguments, or nothing answered
+  3    `run tail` stopped waiting and the run still goes on
+  130  interrupted";
+
+/// Run Reprise on this machine, and talk to it.
+#[derive(Debug, Parser)]
+#[command(name = "reprise", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The local stack: start, stop, look at it, develop on it
+    #[command(subcommand)]
+    Stack(Stack),
+    /// Agent runs: start one, show it, follow it
+    Run(Run),
+    /// Which models may be asked: see it, switch one off, send everything to another; acts within seconds, with no deploy
+    Provider(Provider),
+    /// Agents as files: check, compile, show and compare what infra/agents says
+    Agents(Agents),
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write it as KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn parameters_keep_equal_signs_in_their_values() {
+        let args = Args::try_parse_from(["reprise", "stack", "up", "--parameter", "Model=a::b", "--parameter", "Key=x=y"]).unwrap();
+        let Command::Stack(Stack::Up(up)) = args.command else { panic!("not up") };
+        assert_eq!(up.parameters, [("Model".into(), "a::b".into()), ("Key".into(), "x=y".into())]);
+        assert_eq!((up.stack.name.as_str(), up.profile), ("dev", Profile::Dev));
+    }
+
+    #[test]
+    fn a_name_that_could_leave_its_folder_is_refused() {
+        for name in ["..", "a/b", "", "A", "-x", "a_b", &"x".repeat(25)] {
+            assert!(Args::try_parse_from(["reprise", "stack", "down", "--name", name]).is_err(), "{name} was taken");
+        }
+    }
+
+    #[test]
+    fn metadata_without_an_equal_sign_is_refused() {
+        assert!(Args::try_parse_from(["reprise", "run", "start", "hi", "--metadata", "x"]).is_err());
+    }
+}
