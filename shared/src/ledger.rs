@@ -2,8 +2,10 @@
 //! next run go in the same transaction. The store only knows conditional writes ([`Write`]); the order of things is here, once.
 
 use crate::domain::conversation::{Conversation, Entered, Left};
+use crate::domain::event::AgentInput;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::id::{RunId, TenantId};
+use crate::domain::revival::Revival;
 use crate::domain::run::{Archive, Cause, Run};
 use crate::domain::spend::Spent;
 use crate::domain::state::Command;
@@ -139,41 +141,45 @@ async fn leave(
     Ok(None)
 }
 
-/// Puts a dead run back: to the queue, or, if its conversation is busy, to the end of the line there.
+/// Puts a dead run back as `revival` wants it: to the queue, or, if its conversation is busy, to the end of the line there.
 ///
 /// # Errors
 /// [`JournalError::Lost`] when the run has moved, [`JournalError::NotFound`] when its conversation is being deleted, and it with
 /// that; `Ok(None)` when the line is full.
-pub async fn revive(journal: &dyn Journal, dead: &Run, cause: Cause<'_>) -> Result<Option<Committed>, JournalError> {
+pub async fn revive(journal: &dyn Journal, dead: &Run, cause: Cause<'_>, revival: &Revival) -> Result<Option<Committed>, JournalError> {
+    let asks = revival.input.as_ref().map(AgentInput::as_messages);
     for _ in 0..TRIES {
-        let conversation = journal.conversation(&dead.tenant, dead.conversation).await?;
-        let Some(mut conversation) = conversation else {
-            let mut run = dead.clone();
-            run.apply(Command::Retry, cause).map_err(|_| JournalError::Lost)?;
-            let change = Change { run: &run, guard: Guard::Seen(dead.seen()), step: None, response: None, cause };
-            return commit(journal, change).await.map(Some);
-        };
-        if conversation.is_being_deleted {
+        let mut conversation = journal.conversation(&dead.tenant, dead.conversation).await?;
+        if conversation.as_ref().is_some_and(|conversation| conversation.is_being_deleted) {
             return Err(JournalError::NotFound);
         }
-        conversation.version += 1;
-        let command = match conversation.enter(dead.id, cause.at) {
+        let entered = conversation.as_mut().map_or(Entered::Active, |conversation| {
+            conversation.version += 1;
+            conversation.enter(dead.id, cause.at)
+        });
+        let command = match entered {
             Entered::Active => Command::Retry,
             Entered::InLine => Command::LineUp,
             Entered::Full => return Ok(None),
         };
         let mut run = dead.clone();
-        run.apply(command, cause).map_err(|_| JournalError::Lost)?;
+        run.revive(command, cause, revival).map_err(|_| JournalError::Lost)?;
         if command == Command::LineUp {
             run.waiting = Some(crate::domain::waiting::Waiting::Turn);
         }
         let archive = run.spill();
         let mut writes = vec![Write::Run(&run, Guard::Seen(dead.seen()))];
-        writes.push(Write::Conversation(&run.tenant, ConversationWrite::Put(&conversation)));
         writes.extend(archive.as_ref().map(|archive| Write::Archive(&run, archive)));
+        writes.extend(revival.input.as_ref().map(|input| Write::Input(&run, input)));
+        // The turn goes with its conversation.
+        let place = writes.len();
+        if let Some(conversation) = &conversation {
+            writes.push(Write::Conversation(&run.tenant, ConversationWrite::Put(conversation)));
+            writes.extend(asks.as_deref().map(|messages| Write::Ask(&run, messages)));
+        }
         match journal.write(&writes).await {
             Ok(()) => return Ok(Some(Committed { next: None, run })),
-            Err(WriteError::Refused { index: 1, .. }) => {}
+            Err(WriteError::Refused { index, .. }) if index == place => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -7,7 +7,7 @@ use shared::domain::clock::Clock;
 use shared::domain::run::{Cause, Run};
 use shared::domain::state::RunState;
 use shared::domain::waiting::Waiting;
-use shared::operate::{CommandError, DeadLetterQueue, Deleted, NewAnswer, Redrive, answer, cancel, delete};
+use shared::operate::{CommandError, DeadLetterQueue, Deleted, NewAnswer, Redrive, Retry, answer, cancel, delete};
 
 use crate::process::ProcessClock;
 use crate::scheduler::locked;
@@ -73,7 +73,7 @@ impl World {
         let redrive =
             Redrive { records: Arc::new(store), queue: Arc::new(queue.clone()), dead_letters: Arc::new(queue), clock: Arc::new(clock) };
         self.sim.spawn(Some(&process), async move {
-            let _ = redrive.retry(&run.tenant, run.id, "ana").await;
+            let _ = redrive.retry(&run.tenant, run.id, &Retry { force: true, ..Retry::by("ana") }).await;
         });
     }
 

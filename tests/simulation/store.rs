@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use shared::domain::conversation::Conversation;
+use shared::domain::dead::DeadEntry;
 use shared::domain::delta::{Delta, Try};
 use shared::domain::event::{AgentInput, Event};
 use shared::domain::id::{ConversationId, EventId, RunId, TenantId};
@@ -18,7 +19,7 @@ use shared::domain::task::Task;
 use shared::domain::turn::Turn;
 use shared::engine::ports::{Claim, Journal, JournalError, Lease, Look, Write, WriteError};
 use shared::fakes::MemoryStore;
-use shared::operate::{Erasure, Range, Records};
+use shared::operate::{DeadIndex, DeadRange, Erasure, Range, Records, Whose};
 
 use crate::faults::Fault;
 use crate::invariants::Invariants;
@@ -233,6 +234,13 @@ impl Journal for SimStore {
 
     async fn event(&self, tenant: &TenantId, id: EventId) -> Result<Option<Event>, JournalError> {
         self.read(self.store.event(tenant, id)).await
+    }
+}
+
+#[async_trait]
+impl DeadIndex for SimStore {
+    async fn dead(&self, whose: Whose<'_>, range: &DeadRange, limit: usize) -> Result<Vec<DeadEntry>, JournalError> {
+        self.read(self.store.dead(whose, range, limit)).await
     }
 }
 

@@ -6,6 +6,7 @@ use shared::domain::conversation::Conversation;
 use shared::domain::event::{AgentInput, Event};
 use shared::domain::id::{ConversationId, RunId, TenantId};
 use shared::domain::idempotency::UsedKey;
+use shared::domain::message::Message;
 use shared::domain::run::{Archive, Run};
 use shared::domain::spend::{Spend, Spent};
 use shared::domain::step::Step;
@@ -21,6 +22,7 @@ pub(crate) enum OwnedWrite {
     Input(Box<Run>, AgentInput),
     Event(TenantId, Box<Event>),
     Turn(Box<Run>, Turn),
+    Ask(Box<Run>, Vec<Message>),
     EndTurn(Box<Run>, TurnEnd, Option<OwnedAnswer>),
     Open(TenantId, Conversation),
     TakeFree(TenantId, Box<Run>),
@@ -47,6 +49,7 @@ impl OwnedWrite {
             Write::Input(run, input) => Self::Input(boxed(run), (*input).clone()),
             Write::Event(tenant, event) => Self::Event((*tenant).clone(), Box::new((*event).clone())),
             Write::Turn(run, turn) => Self::Turn(boxed(run), (*turn).clone()),
+            Write::Ask(run, messages) => Self::Ask(boxed(run), messages.to_vec()),
             Write::EndTurn(run, end, answer) => Self::EndTurn(
                 boxed(run),
                 *end,
@@ -76,6 +79,7 @@ impl OwnedWrite {
             Self::Input(run, input) => Write::Input(run, input),
             Self::Event(tenant, event) => Write::Event(tenant, event),
             Self::Turn(run, turn) => Write::Turn(run, turn),
+            Self::Ask(run, messages) => Write::Ask(run, messages),
             Self::EndTurn(run, end, answer) => Write::EndTurn(
                 run,
                 *end,
@@ -113,6 +117,7 @@ pub(crate) fn touched(writes: &[Write<'_>]) -> (Vec<RunId>, Vec<ConversationId>)
             | Write::Input(..)
             | Write::Event(..)
             | Write::Turn(..)
+            | Write::Ask(..)
             | Write::EndTurn(..)
             | Write::Key(..)
             | Write::Spend(..)
@@ -133,7 +138,7 @@ pub(crate) fn fit_into_one_transaction(writes: &[Write<'_>]) -> bool {
         Write::Input(run, _) => format!("input {}", run.id),
         Write::Event(_, event) => format!("event {}", event.id),
         Write::Turn(run, turn) => format!("turn {} {}", run.conversation, turn.run_id),
-        Write::EndTurn(run, ..) => format!("turn {} {}", run.conversation, run.id),
+        Write::Ask(run, _) | Write::EndTurn(run, ..) => format!("turn {} {}", run.conversation, run.id),
         Write::Conversation(_, ConversationWrite::Open(c) | ConversationWrite::Put(c)) => format!("conversation {}", c.id),
         Write::Conversation(_, ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run, _)) => {
             format!("conversation {}", run.conversation)
@@ -164,6 +169,7 @@ pub(crate) fn words(writes: &[Write<'_>]) -> String {
         Write::Input(..) => "input".into(),
         Write::Event(..) => "event".into(),
         Write::Turn(..) => "turn".into(),
+        Write::Ask(..) => "ask".into(),
         Write::EndTurn(_, end, _) => format!("turn {end:?}"),
         Write::Conversation(_, ConversationWrite::Open(_)) => "open".into(),
         Write::Conversation(_, ConversationWrite::TakeFree(_)) => "take free".into(),

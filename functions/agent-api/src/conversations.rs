@@ -100,7 +100,8 @@ impl AgentApi {
                     error @ (CommandError::WrongState(_)
                     | CommandError::ConversationFull
                     | CommandError::NotAsked
-                    | CommandError::OtherAnswer),
+                    | CommandError::OtherAnswer
+                    | CommandError::NotAgain(_)),
                 ) => {
                     return Err(Problem::internal(&error));
                 }

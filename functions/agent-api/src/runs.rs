@@ -85,7 +85,9 @@ impl AgentApi {
                 let detail = format!("the run is {} and cannot be cancelled any more", state.as_str());
                 Problem::conflict("already_ended", detail).of_run(id)
             }
-            CommandError::ConversationFull | CommandError::NotAsked | CommandError::OtherAnswer => Problem::internal(&error).of_run(id),
+            CommandError::ConversationFull | CommandError::NotAsked | CommandError::OtherAnswer | CommandError::NotAgain(_) => {
+                Problem::internal(&error).of_run(id)
+            }
             CommandError::Journal(error) => unavailable(error).of_run(id),
         })?;
         Reply::json(StatusCode::OK, &RunView::summary(&run))
@@ -105,7 +107,9 @@ impl AgentApi {
                 Err(Problem::invalid("approved", detail).of_run(id))
             }
             Err(CommandError::NotAsked) => Err(self.not_asked(principal, id).await),
-            Err(error @ (CommandError::WrongState(_) | CommandError::ConversationFull)) => Err(Problem::internal(&error).of_run(id)),
+            Err(error @ (CommandError::WrongState(_) | CommandError::ConversationFull | CommandError::NotAgain(_))) => {
+                Err(Problem::internal(&error).of_run(id))
+            }
             Err(CommandError::Journal(error)) => Err(unavailable(error).of_run(id)),
         }
     }

@@ -12,7 +12,7 @@ use shared::domain::principal::Principal;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
 use shared::http::{Api, Call, Problem, Reply};
-use shared::operate::{self, CommandError, Move, Redrive, RunFilter};
+use shared::operate::{self, CommandError, LOOP_GUARD, Move, NotAgain, Redrive, Retry, RunFilter};
 
 /// The function's configuration.
 pub struct Settings {
@@ -92,10 +92,15 @@ impl DlqApi {
 
     async fn retry(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
         let id: RunId = call.id("id")?;
-        let run = self.redrive.retry(&principal.tenant, id, &principal.name).await.map_err(|error| match error {
+        let run = self.redrive.retry(&principal.tenant, id, &Retry::by(&principal.name)).await.map_err(|error| match error {
             CommandError::NotFound => Problem::not_found("id", "there is no such run; GET /v1/dlq lists the dead ones"),
             CommandError::WrongState(state) => {
                 Problem::conflict("not_dead", format!("the run is {}; only a dead run can be retried", state.as_str())).of_run(id)
+            }
+            CommandError::NotAgain(NotAgain::DoneBefore | NotAgain::DiedSince) => Problem::internal(&error).of_run(id),
+            CommandError::NotAgain(NotAgain::Guarded(times)) => {
+                let detail = format!("the run was put back {times} times and died each time; from {LOOP_GUARD} on that needs `force`");
+                Problem::conflict("loop_guard", detail).of_run(id)
             }
             CommandError::ConversationFull => {
                 let detail = "as many runs of its conversation wait for their turn as may; retry it when some have ended";

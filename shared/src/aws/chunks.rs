@@ -105,7 +105,12 @@ mod tests {
     fn step(index: u32, output: String) -> Step {
         let at = run().created_at;
         let call = crate::domain::message::ToolCall { id: "c".into(), name: "clock".into(), arguments: serde_json::json!({}) };
-        Step { index, started_at: at, ended_at: at, body: StepBody::Tool(ToolStep { call, output, is_error: false, full: None }) }
+        Step {
+            index,
+            started_at: at,
+            ended_at: at,
+            body: StepBody::Tool(ToolStep { call, output, is_error: false, full: None, stand_in: None }),
+        }
     }
 
     /// By DynamoDB's rules: names and texts by their bytes.

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | run | `<tenant>#run#<run>` | `run` |
 //! | what its record had no room for | `<tenant>#run#<run>` | `archive#000001` |
-//! | its own input | `<tenant>#run#<run>` | `input` |
+//! | its own input | `<tenant>#run#<run>` | `input`, or `input#000001` for the first that an operator wrote |
 //! | step | `<tenant>#run#<run>` | `step#000001`, see [`super::chunks`] |
 //! | what was said of a step so far | `<tenant>#run#<run>` | `delta#000001#<try>#000001` |
 //! | event | `<tenant>#event#<event>` | `event` |
@@ -15,19 +15,21 @@
 //! | mark of a trigger | `<tenant>#mark#<mark>` | `mark` |
 //!
 //! Index `by_time`: every run, written once. Index `by_state`: runs that an operator looks for, written when the state
-//! changes. Index `due`: runs that have not ended, of all tenants, by the time when somebody must look. All hold keys only
-//! and are spread over [`SHARDS`] partitions (ADR 0006 has the arithmetic).
+//! changes. Index `due`: runs that have not ended, of all tenants, by the time when somebody must look. These hold keys only. Index
+//! `dead`: dead runs by the time of their death, with what an operator looks for ([`DeadEntry`]). All are spread over [`SHARDS`] partitions (ADR 0006 has the arithmetic).
 //! Free-form JSON is stored as text, because DynamoDB nests only 32 levels deep.
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::unavailable;
 use crate::domain::conversation::Conversation;
+use crate::domain::dead::DeadEntry;
 use crate::domain::delta::{Delta, Try};
 use crate::domain::event::{AgentInput, Event};
 use crate::domain::id::{ConversationId, EventId, RunId, TenantId};
@@ -113,8 +115,10 @@ impl Key {
         Self { sk: format!("archive#{index:06}"), ..Self::run(tenant, run) }
     }
 
-    pub(super) fn input(tenant: &TenantId, run: RunId) -> Self {
-        Self { sk: "input".into(), ..Self::run(tenant, run) }
+    pub(super) fn input(run: &Run) -> Self {
+        let number = run.redriven.input_no;
+        let sk = if number == 0 { "input".to_owned() } else { format!("input#{number:06}") };
+        Self { sk, ..Self::run(&run.tenant, run.id) }
     }
 
     pub(super) fn event(tenant: &TenantId, event: EventId) -> Self {
@@ -170,6 +174,28 @@ pub(super) fn due_sort_key(due_ms: i64, tenant: &TenantId, run: RunId) -> String
     format!("{due_ms:013}#{tenant}#{run}")
 }
 
+/// The attribute that index `dead` holds besides keys.
+pub(super) const DEAD: &str = "dead";
+
+/// The partition of index `dead` that a shard of a tenant is.
+pub(super) fn dead_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#dead#{shard}")
+}
+
+/// The sort key of index `dead`, like that of `due`.
+pub(super) fn dead_sort_key(died_at: Timestamp, run: RunId) -> String {
+    format!("{}{run}", dead_bound(died_at))
+}
+
+/// What all sort keys of that millisecond begin with.
+pub(super) fn dead_bound(died_at: Timestamp) -> String {
+    format!("{:013}#", died_at.as_millisecond().max(0))
+}
+
+pub(super) fn dead_of(item: &Item) -> Result<DeadEntry, JournalError> {
+    from_json(item, DEAD)
+}
+
 fn fields<T: Serialize>(record: &T, key: Key) -> Result<Item, JournalError> {
     let mut item: Item = serde_dynamo::to_item(record).map_err(unavailable)?;
     item.extend(key.into_item());
@@ -204,6 +230,11 @@ pub(super) fn run_item(run: &Run) -> Result<Item, JournalError> {
         item.insert("gsi2pk".into(), s(partition));
         item.insert("gsi2sk".into(), s(run.id));
     }
+    if let Some(entry) = run.dead_entry() {
+        item.insert("gsi4pk".into(), s(dead_partition(&run.tenant, shard)));
+        item.insert("gsi4sk".into(), s(dead_sort_key(entry.died_at, run.id)));
+        item.insert(DEAD.into(), s(json_text(&entry)?));
+    }
     if let Some(due_ms) = run.due_ms {
         item.insert("gsi3pk".into(), s(due_partition(shard)));
         item.insert("gsi3sk".into(), s(due_sort_key(due_ms, &run.tenant, run.id)));
@@ -234,7 +265,7 @@ pub(super) fn archive_of(item: &Item) -> Result<Archive, JournalError> {
 }
 
 pub(super) fn input_item(run: &Run, input: &AgentInput) -> Result<Item, JournalError> {
-    body(input, Key::input(&run.tenant, run.id))
+    body(input, Key::input(run))
 }
 
 pub(super) fn input_of(item: &Item) -> Result<AgentInput, JournalError> {

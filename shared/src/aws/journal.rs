@@ -147,8 +147,8 @@ impl Journal for Table {
     }
 
     async fn input(&self, run: &Run) -> Result<AgentInput, JournalError> {
-        if run.trigger.is_some() {
-            return input_of(&self.get(Key::input(&run.tenant, run.id)).await?.ok_or(JournalError::NotFound)?);
+        if run.has_own_input() {
+            return input_of(&self.get(Key::input(run)).await?.ok_or(JournalError::NotFound)?);
         }
         let event = Journal::event(self, &run.tenant, run.event).await?.ok_or(JournalError::NotFound)?;
         event.agent_input().map_err(unavailable)

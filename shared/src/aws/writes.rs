@@ -6,7 +6,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 use super::chunks::step_items;
 use super::expression::Expression;
 use super::items::{
-    Item, Key, Table, archive_item, conversation_item, conversation_of, event_item, input_item, key_item, key_of, n, run_item, s, turn_item,
+    Item, Key, Table, archive_item, conversation_item, conversation_of, event_item, input_item, json_text, key_item, key_of, n, run_item,
+    s, turn_item,
 };
 use super::transact::Refused;
 use super::unavailable;
@@ -85,6 +86,10 @@ impl Table {
             Write::Input(run, input) => self.put_new(input_item(run, input)?)?,
             Write::Event(tenant, event) => self.put_new(event_item(tenant, event)?)?,
             Write::Turn(run, turn) => self.put_new(turn_item(run, turn)?)?,
+            Write::Ask(run, messages) => {
+                let asked = Expression::default().if_there("pk").set("messages", s(json_text(messages)?));
+                self.update(Key::turn(&run.tenant, run.conversation, run.id), asked)?
+            }
             Write::EndTurn(run, end, answer) => self.end_turn(run, *end, *answer)?,
             Write::Conversation(tenant, write) => self.conversation_write(tenant, *write)?,
             Write::Key(tenant, key) => {

@@ -11,6 +11,8 @@ use super::overrides::Overrides;
 
 /// The `type` of the event that `POST /v1/agent` records.
 pub const AGENT_REQUEST: &str = "agent.request";
+/// The `source` of that event.
+pub const API: &str = "api";
 
 /// One event, with what came of it. The payload of an [`AGENT_REQUEST`] is an [`AgentInput`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,9 @@ pub struct Failure {
     pub at: Timestamp,
     /// In which attempt.
     pub attempt: u32,
+    /// Which model it was that failed, as `provider::model`, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 /// Everything that can go wrong with a run.
@@ -111,6 +114,12 @@ impl Failure {
     /// A failure of `code`.
     #[must_use]
     pub fn new(code: FailureCode, message: impl Into<String>, at: Timestamp, attempt: u32) -> Self {
-        Self { code: Cow::Borrowed(code.as_str()), message: message.into(), at, attempt }
+        Self { code: Cow::Borrowed(code.as_str()), message: message.into(), at, attempt, provider: None }
+    }
+
+    /// The same, of that model.
+    #[must_use]
+    pub fn of_provider(self, provider: Option<String>) -> Self {
+        Self { provider, ..self }
     }
 }

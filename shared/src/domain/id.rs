@@ -101,6 +101,11 @@ typed_id!(
     ConversationId,
     "conv_"
 );
+typed_id!(
+    /// A bulk action of an operator.
+    JobId,
+    "job_"
+);
 
 /// Who pays. Starts every key in the table, so it may hold only characters that cannot end a key part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

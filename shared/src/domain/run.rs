@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{after, between, rfc3339_millis};
 use super::definition::Bundle;
-use super::event::Event;
+use super::event::{AGENT_REQUEST, API, Event};
 use super::failure::{Failure, FailureCode};
 use super::id::{ConversationId, EventId, RunId, TenantId};
+use super::revival::{Redriven, Replay};
 use super::spend::Counted;
 use super::state::{Command, RunState};
 use super::step::Usage;
@@ -39,6 +40,9 @@ pub struct Transition {
     pub by: String,
     /// Why, in a word or a failure's code.
     pub reason: String,
+    /// What an operator gave as the reason, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Who changes a run, when and why.
@@ -143,6 +147,18 @@ pub struct Run {
     /// The trigger that started it, if one did; its input is then its own, not the event's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// What kind of event it answers, unless that is an agent request; see [`Run::kind`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_kind: Option<String>,
+    /// Where that event came from, unless that is the API; see [`Run::source`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_source: Option<String>,
+    /// What operators have changed of it since it died first; nothing, for nearly all runs.
+    #[serde(default, skip_serializing_if = "Redriven::is_none")]
+    pub redriven: Redriven,
+    /// What it is a replay of, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// Steps in the journal.
     pub steps: u32,
     /// Tokens of all model calls so far.
@@ -190,8 +206,13 @@ impl Run {
         agent: String,
         patience: Duration,
     ) -> Self {
-        let accepted =
-            Transition { at: event.created_at, to: RunState::Queued, by: event.principal.clone(), reason: "accepted".to_owned() };
+        let accepted = Transition {
+            at: event.created_at,
+            to: RunState::Queued,
+            by: event.principal.clone(),
+            reason: "accepted".to_owned(),
+            note: None,
+        };
         Self {
             tenant,
             id: RunId::new(event.created_at),
@@ -214,6 +235,10 @@ impl Run {
             waiting: None,
             waited_ms: 0,
             trigger: None,
+            event_kind: (event.kind != AGENT_REQUEST).then(|| event.kind.clone()),
+            event_source: (event.source != API).then(|| event.source.clone()),
+            redriven: Redriven::default(),
+            replay: None,
             steps: 0,
             usage: Usage::default(),
             cost_micros: Some(0),
@@ -277,6 +302,8 @@ impl Run {
             Command::Wait => self.attempts = self.attempts.saturating_sub(1),
             Command::Retry | Command::LineUp => {
                 self.attempts = 0;
+                self.redriven.count += 1;
+                self.redriven.by = None;
                 // Whoever is told that a call may have happened has looked. Of a run that died of something else nobody was told.
                 self.abandoned &= self.transitions.last().is_none_or(|death| death.reason != FailureCode::UncertainToolCall.as_str());
             }
@@ -288,12 +315,13 @@ impl Run {
             | Command::Complete
             | Command::Fail
             | Command::Die
-            | Command::Cancel => {}
+            | Command::Cancel
+            | Command::Discard => {}
         }
         if command != Command::Resend {
             self.resends = 0;
         }
-        self.transitions.push(Transition { at: cause.at, to, by: cause.by.to_owned(), reason: cause.reason.to_owned() });
+        self.transitions.push(Transition { at: cause.at, to, by: cause.by.to_owned(), reason: cause.reason.to_owned(), note: None });
         Ok(())
     }
 
@@ -351,6 +379,24 @@ impl Run {
     #[must_use]
     pub fn is_leased(&self, now: Timestamp) -> bool {
         self.state == RunState::Running && self.lease_until_ms > now.as_millisecond()
+    }
+
+    /// Whether what it is asked stands with it, and not in its event.
+    #[must_use]
+    pub const fn has_own_input(&self) -> bool {
+        self.trigger.is_some() || self.replay.is_some() || self.redriven.input_no > 0
+    }
+
+    /// What kind of event it answers.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.event_kind.as_deref().unwrap_or(AGENT_REQUEST)
+    }
+
+    /// Where that event came from.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        self.event_source.as_deref().unwrap_or(API)
     }
 
     /// Whether it waits for its turn in its conversation.

@@ -50,11 +50,13 @@ pub enum Command {
     LineUp,
     /// The message of a queued run may be lost: a new one follows.
     Resend,
+    /// An operator gives a dead run up.
+    Discard,
 }
 
 impl Command {
     /// Every command, for tables and tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Claim,
         Self::Release,
         Self::HandOver,
@@ -67,6 +69,7 @@ impl Command {
         Self::Retry,
         Self::LineUp,
         Self::Resend,
+        Self::Discard,
     ];
 
     /// Whether a new message follows: it raises the epoch, so that all older ones mean nothing any more.
@@ -74,7 +77,15 @@ impl Command {
     pub const fn is_enqueue(self) -> bool {
         match self {
             Self::HandOver | Self::Wake | Self::Retry | Self::Resend => true,
-            Self::Claim | Self::Release | Self::Wait | Self::Complete | Self::Fail | Self::Die | Self::Cancel | Self::LineUp => false,
+            Self::Claim
+            | Self::Release
+            | Self::Wait
+            | Self::Complete
+            | Self::Fail
+            | Self::Die
+            | Self::Cancel
+            | Self::LineUp
+            | Self::Discard => false,
         }
     }
 }
@@ -96,7 +107,7 @@ impl RunState {
             (S::Running, C::Complete) => Some(S::Completed),
             (S::Running, C::Fail) => Some(S::Failed),
             (S::Running, C::Die) => Some(S::Dead),
-            (S::Queued | S::Running | S::Waiting, C::Cancel) => Some(S::Cancelled),
+            (S::Queued | S::Running | S::Waiting, C::Cancel) | (S::Dead, C::Discard) => Some(S::Cancelled),
             (S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Claim)
             | (
                 S::Queued | S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled,
@@ -104,7 +115,7 @@ impl RunState {
             )
             | (S::Queued | S::Running | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Wake)
             | (S::Completed | S::Failed | S::Dead | S::Cancelled, C::Cancel)
-            | (S::Queued | S::Running | S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Retry | C::LineUp)
+            | (S::Queued | S::Running | S::Waiting | S::Completed | S::Failed | S::Cancelled, C::Retry | C::LineUp | C::Discard)
             | (S::Running | S::Waiting | S::Completed | S::Failed | S::Dead | S::Cancelled, C::Resend) => None,
         }
     }
@@ -158,8 +169,9 @@ mod tests {
         let short = |state: Option<RunState>| state.map_or('.', |state| state.as_str().chars().next().unwrap());
         let row = |state: RunState| Command::ALL.iter().map(|command| short(state.after(*command))).collect::<String>();
         // q queued, r running, w waiting, c completed/cancelled, f failed, d dead
-        //            claim release hand-over wait wake complete fail die cancel retry line-up resend
-        let picture = ["r.......c..q", "rqqw.cfdc...", "....q...c...", "............", "............", ".........qw.", "............"];
+        //            claim release hand-over wait wake complete fail die cancel retry line-up resend discard
+        let picture =
+            ["r.......c..q.", "rqqw.cfdc....", "....q...c....", ".............", ".............", ".........qw.c", "............."];
         assert_eq!(RunState::ALL.map(row), picture);
     }
 
@@ -167,7 +179,7 @@ mod tests {
     fn a_run_that_has_ended_leaves_its_state_only_from_dead_and_only_for_an_operator() {
         for state in RunState::ALL.into_iter().filter(|s| s.has_ended()) {
             for command in Command::ALL {
-                let may = state == RunState::Dead && matches!(command, Command::Retry | Command::LineUp);
+                let may = state == RunState::Dead && matches!(command, Command::Retry | Command::LineUp | Command::Discard);
                 assert_eq!(state.after(command).is_some(), may, "{state:?} {command:?}");
             }
         }

@@ -148,6 +148,19 @@ pub struct ToolStep {
     /// The whole result, where the output is only its beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full: Option<String>,
+    /// What it is instead of a call's result, in a replay that makes no such call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stand_in: Option<StandIn>,
+}
+
+/// What stands in for the result of a call that was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StandIn {
+    /// What the same call gave in the run that is replayed.
+    Recorded,
+    /// An error that says that it was not made.
+    Withheld,
 }
 
 /// Why a model stopped.

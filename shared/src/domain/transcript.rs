@@ -31,6 +31,8 @@ pub struct Transcript {
     answered_at: u32,
     next: Option<Then>,
     steps: u32,
+    /// Steps of an earlier start: they stand in the journal and say nothing here.
+    before: u32,
     /// Answers that had to be mended, in a row.
     mended: u32,
     /// Answers that were evaluated, or are about to be.
@@ -39,8 +41,8 @@ pub struct Transcript {
     draft: (String, Option<Verdict>),
     /// The last tool call, and how often it was made in a row.
     last_call: Option<(ToolCall, u32)>,
-    /// The tools that were called, once for each time.
-    called: Vec<String>,
+    /// The calls that were made, in order.
+    called: Vec<ToolCall>,
 }
 
 /// What comes once no call is pending.
@@ -72,6 +74,12 @@ impl Transcript {
     /// [`Agent::for_run`].
     #[must_use]
     pub fn open(agent: &Agent, history: Vec<Message>, input: &AgentInput) -> Self {
+        Self::open_behind(0, agent, history, input)
+    }
+
+    /// The same, for a run that was started over when it had done `before` steps.
+    #[must_use]
+    pub fn open_behind(before: u32, agent: &Agent, history: Vec<Message>, input: &AgentInput) -> Self {
         let mut messages = vec![Message::system(&agent.instructions)];
         for example in &agent.examples {
             messages.extend([Message::user(&example.input), Message::assistant(&example.output)]);
@@ -98,11 +106,12 @@ impl Transcript {
             client_tools: input.overrides.client_tools.iter().map(|tool| tool.name.clone()).collect(),
             pending: presets.clone(),
             client_calls: Vec::new(),
-            asked: (0, presets),
+            asked: (before, presets),
             approved: Vec::new(),
             answered_at: 0,
             next: None,
-            steps: 0,
+            steps: before,
+            before,
             mended: 0,
             iterations: 0,
             draft: (String::new(), None),
@@ -113,6 +122,9 @@ impl Transcript {
 
     /// Takes in the next step of the journal.
     pub fn record(&mut self, step: &Step) {
+        if step.index <= self.before {
+            return;
+        }
         self.steps = step.index;
         match &step.body {
             StepBody::Model(model) => {
@@ -128,7 +140,7 @@ impl Transcript {
                     self.pending.remove(place);
                 }
                 self.last_call = Some((tool.call.clone(), self.repeats_of(&tool.call) + 1));
-                self.called.push(tool.call.name.clone());
+                self.called.push(tool.call.clone());
                 self.messages.push(Message::tool(&tool.call, &tool.output));
             }
             StepBody::Approval(approval) => {
@@ -240,7 +252,13 @@ impl Transcript {
     /// How often this tool was called.
     #[must_use]
     pub fn calls_of(&self, tool: &str) -> u32 {
-        u32::try_from(self.called.iter().filter(|called| *called == tool).count()).unwrap_or(u32::MAX)
+        u32::try_from(self.called.iter().filter(|called| called.name == tool).count()).unwrap_or(u32::MAX)
+    }
+
+    /// How often this very call was made: the same tool with the same arguments.
+    #[must_use]
+    pub fn times_made(&self, call: &ToolCall) -> usize {
+        self.called.iter().filter(|called| called.name == call.name && called.arguments == call.arguments).count()
     }
 
     /// What a model is shown that acts.
@@ -287,6 +305,12 @@ impl Transcript {
     pub const fn steps(&self) -> u32 {
         self.steps
     }
+
+    /// How many of them count for its limit: those since it was started.
+    #[must_use]
+    pub const fn steps_since_start(&self) -> u32 {
+        self.steps - self.before
+    }
 }
 
 /// What is taken for the verdict where none was recorded.
@@ -317,7 +341,7 @@ mod tests {
     }
 
     fn tool(index: u32, id: &str) -> Step {
-        step(index, StepBody::Tool(ToolStep { call: call(id), output: "noon".into(), is_error: false, full: None }))
+        step(index, StepBody::Tool(ToolStep { call: call(id), output: "noon".into(), is_error: false, full: None, stand_in: None }))
     }
 
     fn open() -> Transcript {

@@ -14,17 +14,18 @@ impl Engine {
         if matches!(next, Next::Ended(_) | Next::Failed(..)) {
             return Ok(());
         }
-        if transcript.steps() >= caps.steps {
+        if transcript.steps_since_start() >= caps.steps {
             return over(FailureCode::StepLimit, format!("the agent `{name}` used its {} steps without an answer", caps.steps));
         }
-        let tokens = run.usage.input_tokens.saturating_add(run.usage.output_tokens);
+        let start = run.redriven.start;
+        let tokens = run.usage.input_tokens.saturating_add(run.usage.output_tokens).saturating_sub(start.tokens);
         if caps.tokens.is_some_and(|most| tokens >= most) {
             return over(FailureCode::TokenLimit, format!("the agent `{name}` used {tokens} tokens without an answer"));
         }
         if run.working_time(self.clock.now()).as_secs() >= caps.wall_seconds {
             return over(FailureCode::TimeLimit, format!("the agent `{name}` had {} s and no answer", caps.wall_seconds));
         }
-        match (caps.cost_micros, run.cost_micros) {
+        match (caps.cost_micros, run.cost_micros.map(|cost| cost.saturating_sub(start.cost_micros))) {
             (Some(_), None) => {
                 let message = "the price of a model that it called is not known, so its limit of cost cannot be watched".to_owned();
                 return over(FailureCode::CostLimit, message);

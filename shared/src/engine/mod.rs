@@ -17,6 +17,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 mod tool_calls;
+mod withheld;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,7 +228,7 @@ impl Engine {
     pub async fn take_up(&self, task: &Task, delivery: &Delivery, window: Window, hold: &dyn Hold) -> Result<Advance, JournalError> {
         let run = match self.journal.claim(task, &self.lease(delivery)).await? {
             Claim::Taken(run) => *run,
-            Claim::Refused(refusal) => return self.refused(task, delivery, refusal).await,
+            Claim::Refused(refusal) => return Box::pin(self.refused(task, delivery, refusal)).await,
         };
         let run = match self.seen_in_time(run).await {
             Err(JournalError::Lost) => return Ok(Advance::Lost),
@@ -237,7 +238,7 @@ impl Engine {
             Ok(input) => self.advance(run, &input, delivery.carrier(), window, hold).await,
             Err(error) => {
                 let (stop, steps) = (self.unread(&run, &error), run.steps);
-                self.settle(run, stop, delivery.carrier(), steps).await
+                Box::pin(self.settle(run, stop, delivery.carrier(), steps)).await
             }
         }
     }
@@ -269,9 +270,9 @@ impl Engine {
         let steps_before = run.steps;
         let unheard = Live::unheard();
         let hold = &Heard { hold, live: hold.live().unwrap_or(&unheard) };
-        match self.pass(&mut run, input, window, hold).await {
+        match Box::pin(self.pass(&mut run, input, window, hold)).await {
             Ok(answer) => Ok(Advance::Ended { state: RunState::Completed, response: Some(answer) }),
-            Err(stop) => self.settle(run, stop, carrier, steps_before).await,
+            Err(stop) => Box::pin(self.settle(run, stop, carrier, steps_before)).await,
         }
     }
 
@@ -282,7 +283,7 @@ impl Engine {
     /// When the journal or the queue cannot be reached.
     pub async fn settle_unsettled(&self, task: &Task, delivery: &Delivery, code: FailureCode) -> Result<Advance, JournalError> {
         match self.journal.claim(task, &self.lease(delivery)).await? {
-            Claim::Refused(refusal) => self.refused(task, delivery, refusal).await,
+            Claim::Refused(refusal) => Box::pin(self.refused(task, delivery, refusal)).await,
             Claim::Taken(claimed) => {
                 let run = *claimed;
                 let stop = match self.what_was_in_flight(&run).await {
@@ -290,7 +291,7 @@ impl Engine {
                     Err(stop) => stop,
                 };
                 let steps = run.steps;
-                self.settle(run, stop, delivery.carrier(), steps).await
+                Box::pin(self.settle(run, stop, delivery.carrier(), steps)).await
             }
         }
     }
@@ -350,11 +351,21 @@ impl Engine {
                     let body = StepBody::Model(asking::judge(agent, step));
                     self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
                 }
+                Next::Tool(call) if self.is_withheld(run, agent, &transcript, &call) => {
+                    let body = StepBody::Tool(self.withheld(run, &transcript, call).await?);
+                    self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
+                }
                 Next::Tool(call) if waits(agent, &transcript, &call) && self.refusal(agent, &transcript, &call, 0).is_none() => {
                     match wait_for(agent, &transcript, &call, index, started_at) {
                         Ok(waiting) => return Err(Stop::Wait(waiting)),
                         Err(problem) => {
-                            let body = StepBody::Tool(ToolStep { call, output: format!("error: {problem}"), is_error: true, full: None });
+                            let body = StepBody::Tool(ToolStep {
+                                call,
+                                output: format!("error: {problem}"),
+                                is_error: true,
+                                full: None,
+                                stand_in: None,
+                            });
                             self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: started_at, body }).await?
                         }
                     }
@@ -403,13 +414,18 @@ impl Engine {
 
     /// The agent of a run as its request has changed it, in the version that is deployed now.
     fn agent_of(&self, run: &Run, input: &AgentInput) -> Option<Agent> {
-        self.bundle.agent(&run.agent).map(|agent| agent.for_run(&input.overrides))
+        let mut agent = self.bundle.agent(&run.agent)?.for_run(&input.overrides);
+        if let Some(model) = &run.redriven.model {
+            agent.models = vec![model.clone()];
+        }
+        Some(agent)
     }
 
     async fn rebuild(&self, run: &Run, agent: &Agent, input: &AgentInput) -> Result<Transcript, Stop> {
         let history = if run.has_history && input.messages.is_none() { self.journal.history(run).await? } else { Vec::new() };
-        let mut transcript = Transcript::open(agent, history, input);
-        if run.steps > 0 {
+        let before = run.redriven.start.steps;
+        let mut transcript = Transcript::open_behind(before, agent, history, input);
+        if run.steps > before {
             for step in self.journal.steps(run).await? {
                 transcript.record(&step);
             }
@@ -428,8 +444,8 @@ impl Engine {
     /// The previous worker vanished, perhaps in the middle of a tool call: that call is repeated only if it may be.
     fn refuse_uncertain(&self, run: &Run, agent: &Agent, transcript: &Transcript) -> Result<(), Stop> {
         match transcript.next() {
-            // It was not begun: somebody is asked first.
-            Next::Tool(call) if waits(agent, transcript, &call) => Ok(()),
+            // It was not begun: somebody is asked first, or it never is.
+            Next::Tool(call) if waits(agent, transcript, &call) || self.is_withheld(run, agent, transcript, &call) => Ok(()),
             Next::Tool(call) if !self.tools.is_idempotent(&call.name) => {
                 let message = format!(
                     "the tool `{}` may have been called by a worker that died (call {}); check its effect, then retry the run to call it again",

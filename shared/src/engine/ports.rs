@@ -143,7 +143,7 @@ impl Lease {
     /// What the audit trail says of the claim.
     #[must_use]
     pub fn transition(&self) -> Transition {
-        Transition { at: self.now, to: RunState::Running, by: self.owner.clone(), reason: "claimed".to_owned() }
+        Transition { at: self.now, to: RunState::Running, by: self.owner.clone(), reason: "claimed".to_owned(), note: None }
     }
 }
 
@@ -159,12 +159,14 @@ pub enum Write<'a> {
     Step(&'a Run, &'a Step),
     /// An archive that is not there yet.
     Archive(&'a Run, &'a Archive),
-    /// The input of a run that is not its event's payload; not there yet.
+    /// The input of a run that is not its event's payload, or the one that an operator wrote last; not there yet.
     Input(&'a Run, &'a AgentInput),
     /// An event that is not there yet.
     Event(&'a TenantId, &'a Event),
     /// A turn that is not there yet.
     Turn(&'a Run, &'a Turn),
+    /// What the turn of this run asks now; on condition that it is there.
+    Ask(&'a Run, &'a [Message]),
     /// How the turn of this run ended; on condition that it is there.
     EndTurn(&'a Run, TurnEnd, Option<Answer<'a>>),
     /// A conversation.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ports::{Guard, JournalError, Refusal};
 use super::{Advance, Delivery, Engine, Limits};
 use crate::domain::clock::between;
+use crate::domain::revival::Revival;
 use crate::domain::state::{Command, RunState};
 use crate::domain::task::Task;
 use crate::ledger::{Change, commit, revive};
@@ -24,7 +25,7 @@ impl Engine {
                 Advance::Stale
             }
             // An operator moved it back from the dead-letter queue.
-            Refusal::Redriven(dead) => match revive(self.journal.as_ref(), &dead, self.cause("redriven")).await {
+            Refusal::Redriven(dead) => match revive(self.journal.as_ref(), &dead, self.cause("redriven"), &Revival::default()).await {
                 Ok(Some(done)) if done.run.state == RunState::Queued => {
                     self.send_ready(Some(done.run.task())).await;
                     Advance::HandedOver

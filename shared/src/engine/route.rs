@@ -50,6 +50,8 @@ struct Walk {
 
 struct End {
     code: FailureCode,
+    /// Whose.
+    model: String,
     /// What to tell, with the model's name.
     message: String,
     /// When it is worth asking again, if somebody said so.
@@ -179,7 +181,7 @@ impl Engine {
             self.routes.report(model, permit, Some(failed.code), self.clock.as_ref()).await;
             tried += 1;
             tracing::warn!(run.id = %run.id, step = run.steps + 1, provider = %model, code = failed.code.as_str(), "model call failed");
-            let failure = self.failure(run, failed.code, format!("{model}: {}", failed.message));
+            let failure = self.failure(run, failed.code, format!("{model}: {}", failed.message)).of_provider(Some(model.to_string()));
             walk.failures.push(failure);
             walk.last = Some(failed.code);
             if failed.code == FailureCode::InvalidAnswer {
@@ -210,10 +212,12 @@ impl Walk {
         self.may_recover = true;
         // What opened its breaker says more than that it is open now.
         match self.last.zip(self.failures.last()).filter(|_| was_tried) {
-            Some((code, failure)) => self.ends.push(End { code, message: failure.message.clone(), wait: refused.wait }),
+            Some((code, failure)) => {
+                self.ends.push(End { code, model: model.to_string(), message: failure.message.clone(), wait: refused.wait })
+            }
             None => {
                 let message = format!("{model}: not asked, {}", refused.why);
-                self.ends.push(End { code: FailureCode::NoProvider, message, wait: refused.wait });
+                self.ends.push(End { code: FailureCode::NoProvider, model: model.to_string(), message, wait: refused.wait });
             }
         }
     }
@@ -222,21 +226,25 @@ impl Walk {
     fn cut(&mut self) {
         self.may_recover = true;
         if let Some((code, failure)) = self.last.zip(self.failures.last()).filter(|_| self.ends.is_empty()) {
-            self.ends.push(End { code, message: failure.message.clone(), wait: None });
+            let model = failure.provider.clone().unwrap_or_default();
+            self.ends.push(End { code, model, message: failure.message.clone(), wait: None });
         }
     }
 
     fn ended(&mut self, model: &ModelRef, failed: Failed, tried: usize) {
         let times = if tried > 1 { format!(" ({tried} tries)") } else { String::new() };
         self.may_recover |= failed.again.is_some();
-        self.ends.push(End { code: failed.code, message: format!("{model}: {}{times}", failed.message), wait: failed.again.flatten() });
+        let message = format!("{model}: {}{times}", failed.message);
+        self.ends.push(End { code: failed.code, model: model.to_string(), message, wait: failed.again.flatten() });
     }
 
     /// How the attempt ends that got no answer from any model.
     fn stop(self, failure: impl Fn(FailureCode, String) -> Failure) -> Stop {
         let mut message = self.ends.iter().map(|end| end.message.as_str()).collect::<Vec<_>>().join("; ");
         message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-        let failure = failure(self.code(), message);
+        let code = self.code();
+        let model = self.ends.iter().rev().find(|end| end.code == code).map(|end| end.model.clone());
+        let failure = failure(code, message).of_provider(model);
         if !self.may_recover {
             return Stop::Terminal(failure);
         }

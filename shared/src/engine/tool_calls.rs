@@ -58,12 +58,12 @@ impl Engine {
         hold: &dyn Hold,
     ) -> Result<Option<String>, Stop> {
         let mut planned = Vec::new();
-        for call in self.next_calls(agent, transcript) {
+        for call in self.next_calls(run, agent, transcript) {
             let beside = planned.iter().filter(|other: &&Planned| other.call.name == call.name).count();
             match self.refusal(agent, transcript, &call, u32::try_from(beside).unwrap_or(u32::MAX)) {
                 Some(problem) => {
                     let now = self.clock.now();
-                    let tool = ToolStep { call, output: format!("error: {problem}"), is_error: true, full: None };
+                    let tool = ToolStep { call, output: format!("error: {problem}"), is_error: true, full: None, stand_in: None };
                     let done = self.write_step(run, transcript, now, StepBody::Tool(tool)).await?;
                     if done.is_some() || planned.is_empty() {
                         return Ok(done);
@@ -81,13 +81,14 @@ impl Engine {
 
     /// The pending calls that may be made at the same time: those that can be made again without harm, up to the agent's limit; any other
     /// call is made alone, so that at most one call is in doubt when its worker dies.
-    fn next_calls(&self, agent: &Agent, transcript: &Transcript) -> Vec<ToolCall> {
-        let left = agent.caps.steps.saturating_sub(transcript.steps());
+    fn next_calls(&self, run: &Run, agent: &Agent, transcript: &Transcript) -> Vec<ToolCall> {
+        let left = agent.caps.steps.saturating_sub(transcript.steps_since_start());
         let most = agent.parallel_tool_calls.min(left).max(1) as usize;
         let mut calls: Vec<ToolCall> = Vec::new();
         for call in transcript.pending() {
             let is_twin = calls.iter().any(|other| other.id == call.id || (other.name == call.name && other.arguments == call.arguments));
-            let goes_along = self.tools.is_idempotent(&call.name) && !waits(agent, transcript, call) && !is_twin;
+            let is_ready = !waits(agent, transcript, call) && !self.is_withheld(run, agent, transcript, call);
+            let goes_along = self.tools.is_idempotent(&call.name) && is_ready && !is_twin;
             if calls.is_empty() || goes_along {
                 calls.push(call.clone());
             }
@@ -152,7 +153,7 @@ impl Engine {
                     return Err(Stop::Uncertain(self.failure(run, FailureCode::UncertainToolCall, message)));
                 }
             };
-            let tool = ToolStep { call: planned.call.clone(), output, is_error, full };
+            let tool = ToolStep { call: planned.call.clone(), output, is_error, full, stand_in: None };
             done = self.write_step(run, transcript, started_at, StepBody::Tool(tool)).await?;
             // Whoever reads along hears of this one now, not when the others are done.
             if let Some(live) = hold.live() {

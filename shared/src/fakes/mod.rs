@@ -19,7 +19,7 @@ use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
 use crate::domain::conversation::Conversation;
 use crate::domain::definition::Bundle;
-use crate::domain::event::{AGENT_REQUEST, Event, EventMeta};
+use crate::domain::event::{AGENT_REQUEST, API, Event, EventMeta};
 use crate::domain::id::{ConversationId, EventId, TenantId};
 use crate::domain::message::{Message, ToolCall};
 use crate::domain::run::Run;
@@ -294,7 +294,7 @@ pub fn an_event(at: Timestamp) -> Event {
     Event {
         id: EventId::new(at),
         kind: AGENT_REQUEST.into(),
-        source: "test".into(),
+        source: API.into(),
         principal: "test".into(),
         meta: EventMeta::default(),
         created_at: at,

@@ -37,7 +37,7 @@ pub struct Tables {
     /// Their archives.
     pub archives: HashMap<RunId, Vec<Archive>>,
     /// Their own inputs.
-    pub inputs: HashMap<RunId, AgentInput>,
+    pub inputs: HashMap<(RunId, u32), AgentInput>,
     /// Events.
     pub events: HashMap<EventId, Event>,
     /// Conversations.
@@ -152,10 +152,10 @@ impl Tables {
             Write::Archive(run, archive) => {
                 yes(self.archives.get(&run.id).is_none_or(|all| all.iter().all(|stored| stored.index != archive.index)))
             }
-            Write::Input(run, _) => yes(!self.inputs.contains_key(&run.id)),
+            Write::Input(run, _) => yes(!self.inputs.contains_key(&(run.id, run.redriven.input_no))),
             Write::Event(_, event) => yes(!self.events.contains_key(&event.id)),
             Write::Turn(run, turn) => yes(!self.turns.contains_key(&(run.conversation, turn.run_id))),
-            Write::EndTurn(run, ..) => yes(self.turns.contains_key(&(run.conversation, run.id))),
+            Write::Ask(run, ..) | Write::EndTurn(run, ..) => yes(self.turns.contains_key(&(run.conversation, run.id))),
             Write::Conversation(tenant, write) => self.allows_conversation(tenant, *write),
             Write::Key(tenant, key) => {
                 match self.keys.get(&((*tenant).clone(), key.digest.clone())).filter(|used| !used.has_expired(key.created_at)) {
@@ -218,7 +218,7 @@ impl Tables {
             Write::Step(run, step) => self.steps.entry(run.id).or_default().push((*step).clone()),
             Write::Archive(run, archive) => self.archives.entry(run.id).or_default().push((*archive).clone()),
             Write::Input(run, input) => {
-                self.inputs.insert(run.id, (*input).clone());
+                self.inputs.insert((run.id, run.redriven.input_no), (*input).clone());
             }
             Write::Event(tenant, event) => {
                 self.owners.insert(event.id.to_string(), (*tenant).clone());
@@ -226,6 +226,11 @@ impl Tables {
             }
             Write::Turn(run, turn) => {
                 self.turns.insert((run.conversation, turn.run_id), (*turn).clone());
+            }
+            Write::Ask(run, messages) => {
+                if let Some(turn) = self.turns.get_mut(&(run.conversation, run.id)) {
+                    turn.messages = messages.to_vec();
+                }
             }
             Write::EndTurn(run, end, answer) => {
                 if let Some(turn) = self.turns.get_mut(&(run.conversation, run.id)) {
@@ -364,8 +369,8 @@ impl Journal for MemoryStore {
     async fn input(&self, run: &Run) -> Result<AgentInput, JournalError> {
         self.check()?;
         let tables = locked(&self.tables);
-        if run.trigger.is_some() {
-            return tables.inputs.get(&run.id).cloned().ok_or(JournalError::NotFound);
+        if run.has_own_input() {
+            return tables.inputs.get(&(run.id, run.redriven.input_no)).cloned().ok_or(JournalError::NotFound);
         }
         let event = tables.events.get(&run.event).ok_or(JournalError::NotFound)?;
         event.agent_input().map_err(|error| JournalError::Unavailable(Box::new(error)))
@@ -487,7 +492,7 @@ impl Records for MemoryStore {
                 tables.steps.remove(&run);
                 tables.deltas.remove(&run);
                 tables.archives.remove(&run);
-                tables.inputs.remove(&run);
+                tables.inputs.retain(|(of, _), _| *of != run);
             }
             Erasure::Conversation(conversation) => {
                 tables.turns.retain(|(of, _), _| *of != conversation);

@@ -1,11 +1,13 @@
-//! What the sweeper takes of the world, over the same memory.
+//! What the sweeper and operators take of the world, over the same memory.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{MemoryQueue, MemoryStore, locked};
+use crate::domain::dead::DeadEntry;
 use crate::domain::run::Run;
 use crate::engine::ports::JournalError;
+use crate::operate::{DeadIndex, DeadRange, Whose};
 use crate::sweep::{Backlog, DueEntry, DueIndex, SHARDS};
 
 #[async_trait]
@@ -20,6 +22,16 @@ impl DueIndex for MemoryStore {
         entries.retain(|entry| after.is_none_or(|after| (entry.at, entry.run) > (after.at, after.run)));
         entries.truncate(limit);
         Ok(entries)
+    }
+}
+
+#[async_trait]
+impl DeadIndex for MemoryStore {
+    async fn dead(&self, whose: Whose<'_>, range: &DeadRange, limit: usize) -> Result<Vec<DeadEntry>, JournalError> {
+        self.check()?;
+        let is_of = |run: &&Run| matches!(whose, Whose::All) || whose == Whose::Tenant(&run.tenant);
+        let entries: Vec<_> = self.with_tables(|tables| tables.runs.values().filter(is_of).filter_map(Run::dead_entry).collect());
+        Ok(range.select(entries, limit))
     }
 }
 

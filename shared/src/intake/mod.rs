@@ -277,7 +277,13 @@ impl Intake {
     fn take(&self, run: &mut Run) {
         let until = after(self.engine.clock.now(), self.engine.limits.lease);
         let owner = self.engine.delivery("request", 0, 1).owner;
-        run.transitions.push(Transition { at: run.created_at, to: RunState::Running, by: owner.clone(), reason: "request".into() });
+        run.transitions.push(Transition {
+            at: run.created_at,
+            to: RunState::Running,
+            by: owner.clone(),
+            reason: "request".into(),
+            note: None,
+        });
         run.state = RunState::Running;
         run.lease_no = 0;
         run.attempts = 0;
@@ -328,7 +334,7 @@ fn enters(run: &mut Run, state: RunState, by: &str) {
     run.state = state;
     run.waiting = (state == RunState::Waiting).then_some(Waiting::Turn);
     run.lease_owner = None;
-    run.transitions = vec![Transition { at: run.created_at, to: state, by: by.to_owned(), reason: ACCEPTED.to_owned() }];
+    run.transitions = vec![Transition { at: run.created_at, to: state, by: by.to_owned(), reason: ACCEPTED.to_owned(), note: None }];
 }
 
 fn accepted(run: &Run, is_replay: bool) -> Accepted {

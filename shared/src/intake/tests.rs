@@ -7,7 +7,7 @@ use crate::domain::message::Message;
 use crate::engine::CallError;
 use crate::engine::ports::{Journal, Model, ModelReply, ModelRequest};
 use crate::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, engine};
-use crate::operate::{Deleted, Redrive, cancel, delete};
+use crate::operate::{Deleted, Redrive, Retry, cancel, delete};
 
 pub(super) struct World {
     pub(super) store: Arc<MemoryStore>,
@@ -203,7 +203,7 @@ async fn a_dead_run_that_is_retried_takes_its_turn() {
     let next = w.send(request("1", Some(dead.conversation))).await;
     assert_eq!(next.state, RunState::Queued, "a dead run has let its conversation go");
     let redrive = Redrive { records: w.store.clone(), queue: w.queue.clone(), dead_letters: w.queue.clone(), clock: w.clock.clone() };
-    assert_eq!(redrive.retry(&tenant(), dead.id, "ana").await.unwrap().state, RunState::Waiting);
+    assert_eq!(redrive.retry(&tenant(), dead.id, &Retry::by("ana")).await.unwrap().state, RunState::Waiting);
     w.work().await;
     assert_eq!((w.get(dead.id).state, w.get(next.id).state), (RunState::Completed, RunState::Completed));
 }

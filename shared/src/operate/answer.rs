@@ -88,7 +88,7 @@ pub async fn time_is_over(journal: &dyn Journal, queue: &dyn Queue, cause: Cause
         _ => return Err(JournalError::Lost),
     };
     let call = waiting_call(run).ok_or(JournalError::Lost)?;
-    wake(journal, queue, cause, run, StepBody::Tool(ToolStep { call, output, is_error, full: None })).await
+    wake(journal, queue, cause, run, StepBody::Tool(ToolStep { call, output, is_error, full: None, stand_in: None })).await
 }
 
 /// The call that the run waits for.
@@ -103,14 +103,18 @@ fn waiting_call(run: &Run) -> Option<ToolCall> {
 fn result_of(run: &Run, new: &NewAnswer, by: &str) -> Option<StepBody> {
     match (&run.waiting, new.approved) {
         (Some(Waiting::Answer { call, .. }), None) => {
-            Some(StepBody::Tool(ToolStep { call: call.clone(), output: new.text.clone(), is_error: false, full: None }))
+            Some(StepBody::Tool(ToolStep { call: call.clone(), output: new.text.clone(), is_error: false, full: None, stand_in: None }))
         }
         (Some(Waiting::Approval { call, .. }), Some(true)) => {
             Some(StepBody::Approval(ApprovalStep { call_id: call.id.clone(), tool: call.name.clone(), by: by.to_owned() }))
         }
-        (Some(Waiting::Approval { call, .. }), Some(false)) => {
-            Some(StepBody::Tool(ToolStep { call: call.clone(), output: not_allowed(&new.text), is_error: true, full: None }))
-        }
+        (Some(Waiting::Approval { call, .. }), Some(false)) => Some(StepBody::Tool(ToolStep {
+            call: call.clone(),
+            output: not_allowed(&new.text),
+            is_error: true,
+            full: None,
+            stand_in: None,
+        })),
         _ => None,
     }
 }

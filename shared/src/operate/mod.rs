@@ -4,6 +4,7 @@
 
 mod answer;
 mod cancel;
+mod dead_index;
 mod delete;
 mod list;
 pub mod providers;
@@ -16,10 +17,11 @@ use jiff::civil::Date;
 
 pub use self::answer::{NewAnswer, answer, time_is_over};
 pub use self::cancel::cancel;
+pub use self::dead_index::{DeadIndex, DeadRange, Whose};
 pub use self::delete::{Deleted, delete};
 pub use self::list::{Page, RunFilter, list};
 pub use self::providers::Switches;
-pub use self::redrive::Redrive;
+pub use self::redrive::{LOOP_GUARD, NotAgain, Redrive, Retry};
 pub use self::response::{answer_of, answer_step};
 use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
@@ -120,6 +122,9 @@ pub enum CommandError {
     /// The run's state does not allow it.
     #[error("the run is {}", .0.as_str())]
     WrongState(RunState),
+    /// A dead run is not put back.
+    #[error(transparent)]
+    NotAgain(#[from] NotAgain),
     /// As many runs of its conversation wait as may.
     #[error("the conversation is full")]
     ConversationFull,

@@ -294,7 +294,7 @@ impl Draw {
         if self.one_in(2) {
             return Self::answer(index, at, text);
         }
-        let body = StepBody::Tool(ToolStep { call: call(json!({"a": {}})), output: text, is_error: false, full: None });
+        let body = StepBody::Tool(ToolStep { call: call(json!({"a": {}})), output: text, is_error: false, full: None, stand_in: None });
         Step { index, started_at: at, ended_at: at, body }
     }
 

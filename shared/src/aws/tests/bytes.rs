@@ -73,7 +73,7 @@ fn step_of(transcript: &Transcript, index: u32) -> Step {
             StepBody::Model(model_step(message, FinishReason::ToolCalls))
         }
         Next::Model(_) => StepBody::Model(model_step(Message::assistant("done"), FinishReason::Stop)),
-        Next::Tool(call) => StepBody::Tool(ToolStep { call, output: "x".repeat(OUTPUT), is_error: false, full: None }),
+        Next::Tool(call) => StepBody::Tool(ToolStep { call, output: "x".repeat(OUTPUT), is_error: false, full: None, stand_in: None }),
         Next::Ended(answer) => panic!("ended: {answer}"),
         Next::Failed(_, problem) => panic!("failed: {problem}"),
     };

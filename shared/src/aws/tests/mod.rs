@@ -31,7 +31,12 @@ fn run() -> Run {
 fn tool_step(index: u32, output: String) -> Step {
     let at = clock().now();
     let call = ToolCall { id: "c".into(), name: "clock".into(), arguments: serde_json::json!({}) };
-    Step { index, started_at: at, ended_at: at, body: StepBody::Tool(ToolStep { call, output, is_error: false, full: None }) }
+    Step {
+        index,
+        started_at: at,
+        ended_at: at,
+        body: StepBody::Tool(ToolStep { call, output, is_error: false, full: None, stand_in: None }),
+    }
 }
 
 fn model_step(index: u32, message: Message) -> Step {

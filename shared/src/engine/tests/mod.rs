@@ -2,6 +2,7 @@
 
 mod bundles;
 mod limits_and_waits;
+mod revived;
 mod routing;
 mod strategies;
 mod tool_calls;

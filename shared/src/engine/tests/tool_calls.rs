@@ -4,6 +4,9 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::definition::ToolUse;
+use crate::domain::id::JobId;
+use crate::domain::revival::Replay;
+use crate::domain::step::{StandIn, ToolStep};
 use crate::fakes::locked;
 
 /// A call that takes so long breaks off.
@@ -13,6 +16,7 @@ const BREAKS: u64 = 8;
 struct Takes {
     name: &'static str,
     idempotent: bool,
+    side_effects: bool,
     clock: Arc<dyn Clock>,
     began: Arc<Mutex<Vec<(String, jiff::Timestamp)>>>,
 }
@@ -24,7 +28,7 @@ impl Tool for Takes {
     }
 
     fn traits(&self) -> ToolTraits {
-        ToolTraits { idempotent: self.idempotent, ..ToolTraits::harmless(Duration::from_secs(10)) }
+        ToolTraits { idempotent: self.idempotent, side_effects: self.side_effects, ..ToolTraits::harmless(Duration::from_secs(10)) }
     }
 
     async fn call(&self, arguments: &serde_json::Value, context: &ToolContext<'_>) -> Result<String, String> {
@@ -77,7 +81,7 @@ async fn with_tool(idempotent: bool, calls: Vec<Vec<u64>>, parallel: u32) -> (Wo
     let began = Arc::new(Mutex::new(Vec::new()));
     let clock: Arc<dyn Clock> = Arc::new(PausedClock(w.clock.now(), tokio::time::Instant::now()));
     w.engine.clock = clock.clone();
-    let tool = Takes { name: "takes", idempotent, clock, began: began.clone() };
+    let tool = Takes { name: "takes", idempotent, side_effects: !idempotent, clock, began: began.clone() };
     w.engine.tools = Toolbox::of(vec![Arc::new(tool)]);
     w.engine.model = Arc::new(Asks(Mutex::new(calls)));
     w.change_agent(|agent| {
@@ -260,4 +264,73 @@ async fn a_call_that_broke_off_is_made_again_only_if_that_does_no_harm() {
     let (w, _) = with_tool(true, vec![vec![BREAKS]], 1).await;
     assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
     assert_eq!(results(&w), ["error: the connection broke"], "the model may ask again");
+}
+
+/// The world's run as a replay of a run that made these calls of `takes` with these results.
+async fn replays(w: &mut World, withholds: bool, recorded: &[(u64, &str)]) {
+    let mut original = a_run(&w.run.tenant, w.clock.now());
+    for (index, (seconds, output)) in (1..).zip(recorded) {
+        let call = crate::domain::message::ToolCall { id: "x".into(), name: "takes".into(), arguments: json!({"seconds": seconds}) };
+        let tool = ToolStep { call, output: (*output).into(), is_error: false, full: None, stand_in: None };
+        let at = w.clock.now();
+        w.store.put_step(original.id, Step { index, started_at: at, ended_at: at, body: StepBody::Tool(tool) });
+        original.steps = index;
+    }
+    let replay = Replay { job: JobId::new(w.clock.now()), of: Some(original.id), withholds };
+    w.store.put(original);
+    let run = Run { replay: Some(replay), ..w.store.get(w.run.id).unwrap() };
+    let event = w.store.tables().events[&run.event].clone();
+    w.store.write(&[ports::Write::Input(&run, &event.agent_input().unwrap())]).await.unwrap();
+    w.store.put(run);
+}
+
+fn stand_ins(w: &World) -> Vec<Option<StandIn>> {
+    let stand_in = |step: &Step| match &step.body {
+        StepBody::Tool(tool) => Some(tool.stand_in),
+        StepBody::Model(_) | StepBody::Approval(_) => None,
+    };
+    w.steps().iter().filter_map(stand_in).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_without_side_effects_calls_nothing_that_has_any() {
+    for (side_effects, withholds, made) in [(true, true, 0), (true, false, 3), (false, true, 3)] {
+        let (mut w, began) = with_tool(true, vec![vec![1, 1, 2]], 4).await;
+        w.engine.tools = Toolbox::of(vec![Arc::new(Takes {
+            name: "takes",
+            idempotent: true,
+            side_effects,
+            clock: w.engine.clock.clone(),
+            began: began.clone(),
+        })]);
+        replays(&mut w, withholds, &[(1, "first"), (1, "second")]).await;
+        assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+        assert_eq!(locked(&began).len(), made, "{side_effects} {withholds}");
+        if made == 0 {
+            assert_eq!(results(&w)[..2], ["first", "second"], "the same calls gave this then, in this order");
+            assert!(results(&w)[2].contains("without side effects"), "the run then made no such call");
+            assert_eq!(stand_ins(&w), [Some(StandIn::Recorded), Some(StandIn::Recorded), Some(StandIn::Withheld)]);
+        } else {
+            assert_eq!(stand_ins(&w), [None, None, None]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_without_side_effects_waits_for_nobody() {
+    let (mut w, began) = with_tool(true, vec![vec![1]], 4).await;
+    w.change_agent(|agent| agent.tools = vec![ToolUse { approval: true, ..ToolUse::of("takes") }]);
+    replays(&mut w, true, &[(1, "allowed then")]).await;
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
+    assert_eq!((results(&w), locked(&began).len()), (vec!["allowed then".to_owned()], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_died_over_a_call_that_is_not_made_leaves_no_doubt() {
+    let (mut w, _) = with_tool(false, vec![vec![1]], 4).await;
+    replays(&mut w, true, &[]).await;
+    let mut run = w.store.get(w.run.id).unwrap();
+    run.abandoned = true;
+    w.store.put(run);
+    assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
 }
