@@ -97,10 +97,12 @@ async fn events() -> Vec<Answer> {
     let run = world.call(get("/v1/runs/{id}").id(published.text("/matches/0/run_id"))).await;
     assert_eq!((run.text("/trigger"), run.text("/event_id")), ("triage-ticket", published.text("/event_id")));
     assert!(run.text("/prompt").contains("T-1"));
+    let list = world.call(get("/v1/events").query("type", "ticket.opened").query("limit", "1")).await;
+    assert_eq!((list.text("/events/0/event_id"), list.body["events"][0].get("payload")), (published.text("/event_id"), None));
     let other = json!({"type": "ticket.opened", "source": "crm/eu", "id": "T-1", "payload": null});
     let unheard = world.call(publish(&json!({"type": "t", "source": "s", "payload": [1]}))).await;
     assert_eq!(unheard.body["matches"], json!([]), "recorded, and no error");
-    let mut answers = vec![published, again, shown, unheard];
+    let mut answers = vec![published, again, shown, list, unheard];
     answers.push(world.call(publish(&other)).await);
     answers.push(world.call(publish(&json!({"type": "t", "source": "s", "payload": "x".repeat(200_001)}))).await);
     for (field, body) in [

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::requests::{Asked, Caller, get, post};
+use crate::requests::{Asked, Caller, ask, get, post};
 use crate::world::{Answer, World, world};
 
 const EVE: Caller = Caller::Authorized("evil", "eve");
@@ -136,4 +136,33 @@ async fn another_tenants_event_is_not_found() {
     let theirs = world.call(get("/v1/events/{id}").id(event.text("/event_id")).from(EVE)).await;
     assert_eq!((theirs.status, theirs.text("/field")), (404, "id"));
     assert!(!theirs.body.to_string().contains("T-1"));
+}
+
+#[tokio::test]
+async fn events_are_listed_newest_first_with_what_came_of_them_and_only_to_their_tenant() {
+    let world = world();
+    let first = world.call(publish(&ticket("1", "T-1"))).await;
+    world.clock.advance(Duration::from_secs(1));
+    let asked = world.call(ask(&json!({"prompt": "why?", "background": true}))).await;
+    world.clock.advance(Duration::from_secs(1));
+    let unheard = world.call(publish(&json!({"type": "nothing.special", "source": "test", "payload": 1}))).await;
+    let listed = world.call(get("/v1/events")).await;
+    let ids: Vec<&str> = (0..3).map(|n| listed.text(&format!("/events/{n}/event_id"))).collect();
+    assert_eq!((ids[0], ids[2], &listed.body["next_cursor"]), (unheard.text("/event_id"), first.text("/event_id"), &json!(null)));
+    assert_eq!((listed.text("/events/1/type"), listed.text("/events/1/run_id")), ("agent.request", asked.text("/run_id")));
+    assert_eq!(listed.body["events"][2]["matches"], first.body["matches"]);
+    assert_eq!(world.call(get("/v1/events/{id}").id(ids[1])).await.body["payload"]["prompt"], "why?");
+    let paged = world.call(get("/v1/events").query("limit", "1").query("cursor", ids[0])).await;
+    assert_eq!((paged.text("/events/0/event_id"), paged.text("/next_cursor")), (ids[1], ids[1]));
+    for (name, value, expected) in [
+        ("type", "ticket.opened", vec![ids[2]]),
+        ("source", "test", vec![ids[0]]),
+        ("since", "2026-01-02T03:04:06Z", vec![ids[0], ids[1]]),
+        ("until", "2026-01-02T03:04:06Z", vec![ids[2]]),
+    ] {
+        let page = world.call(get("/v1/events").query(name, value)).await;
+        let found: Vec<&str> = page.body["events"].as_array().unwrap().iter().map(|event| event["event_id"].as_str().unwrap()).collect();
+        assert_eq!(found, expected, "{name}={value}");
+    }
+    assert_eq!(world.call(get("/v1/events").from(EVE)).await.body["events"], json!([]));
 }

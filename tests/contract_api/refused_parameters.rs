@@ -52,7 +52,8 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
     let bad_runs = ["x", "", "0", "run_", "conv_01KAM3Q5T0V5E8R2D7C4B9A1XG", "run_01kam3q5t0zj8y6w4v2n1m0k9h", "'", "\n"];
     let bad_steps = ["x", "", "-1", "1.5", "99999999999", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H"];
     let bad_states = ["done", "", "DEAD", "dead,failed", "queued ", "\u{0}"];
-    let tables: [(&str, &str, &[&str]); 10] = [
+    let bad_events = ["x", "", "0", "evt_", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "evt_01kam3q5t07ypb3gz5x1qd8e2r", "'", "\n"];
+    let tables: [(&str, &str, &[&str]); 14] = [
         ("/v1/runs", "limit", &bad_limits),
         ("/v1/runs", "status", &bad_states),
         ("/v1/runs", "since", &bad_times),
@@ -62,6 +63,10 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
         ("/v1/runs/{id}/steps", "cursor", &bad_steps),
         ("/v1/conversations/{id}", "limit", &bad_limits),
         ("/v1/conversations/{id}", "cursor", &bad_runs),
+        ("/v1/events", "limit", &bad_limits),
+        ("/v1/events", "since", &bad_times),
+        ("/v1/events", "until", &bad_times),
+        ("/v1/events", "cursor", &bad_events),
         ("/v1/dlq", "limit", &bad_limits),
     ];
     for (route, name, values) in tables.into_iter().chain([("/v1/dlq", "cursor", bad_runs.as_slice())]) {
@@ -78,7 +83,7 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
 
 #[tokio::test]
 async fn an_unknown_parameter_is_refused_where_it_could_be_a_mistyped_filter() {
-    for route in ["/v1/runs", "/v1/runs/{id}/steps", "/v1/conversations/{id}", "/v1/dlq"] {
+    for route in ["/v1/runs", "/v1/runs/{id}/steps", "/v1/conversations/{id}", "/v1/events", "/v1/dlq"] {
         for (name, told) in [("statsu", "statsu"), ("Limit", "Limit"), ("limit ", "limit "), ("a\nb", "ab"), ("ü", "ü")] {
             let world = world();
             let run = world.run_of("acme", RunState::Dead);
@@ -100,6 +105,7 @@ async fn a_parameter_that_is_given_twice_is_refused_even_if_both_say_the_same() 
         ("/v1/runs", "since", "2026-01-02T03:04:05Z"),
         ("/v1/runs/{id}/steps", "cursor", "1"),
         ("/v1/conversations/{id}", "limit", "7"),
+        ("/v1/events", "type", "ticket.opened"),
         ("/v1/dlq", "limit", "7"),
     ] {
         let world = world();

@@ -105,6 +105,7 @@ impl World {
             agent: AgentApi {
                 intake: Arc::new(intake),
                 records: store.clone(),
+                events: store.clone(),
                 switches: switches.clone(),
                 providers: vec!["script".into(), "backup".into()],
                 clock: clock.clone(),
@@ -170,7 +171,7 @@ impl World {
             // The fixtures have the domain and the stage that API Gateway gives.
             let run = match &body {
                 Value::String(text) => events(text)[0].data["run_id"].as_str().map(str::to_owned),
-                body => body.get("run_id").map(|run| run.as_str().unwrap().to_owned()),
+                body => body["run_id"].as_str().map(str::to_owned),
             };
             let address = match run {
                 Some(run) => format!("/live/v1/runs/{run}"),

@@ -1,4 +1,4 @@
-//! `/v1/events`: publish, show.
+//! `/v1/events`: publish, list, show.
 
 use lambda_http::http::{StatusCode, header};
 use shared::domain::id::EventId;
@@ -6,9 +6,10 @@ use shared::domain::principal::Principal;
 use shared::engine::ports::JournalError;
 use shared::http::{Call, IDEMPOTENCY_REPLAYED, Problem, Reply, json_body};
 use shared::intake::IntakeError;
+use shared::operate::{EventFilter, Order, list_events};
 
 use crate::requests::EventBody;
-use crate::views::EventView;
+use crate::views::{EventPageView, EventView};
 use crate::{AgentApi, unavailable};
 
 impl AgentApi {
@@ -20,6 +21,22 @@ impl AgentApi {
         let address = call.address(&format!("/v1/events/{}", published.event.id));
         let reply = Reply::json(StatusCode::ACCEPTED, &EventView::of(published.event))?.with(header::LOCATION, address);
         Ok(if published.is_replay { reply.with(IDEMPOTENCY_REPLAYED, "true") } else { reply })
+    }
+
+    pub(crate) async fn list_events(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
+        let mut query = call.query();
+        let time = "must be an RFC 3339 time, e.g. 2026-01-02T03:04:05Z";
+        let filter = EventFilter {
+            kind: query.take("type", "must be an event's type")?,
+            source: query.take("source", "must be an event's source")?,
+            since: query.take("since", time)?,
+            until: query.take("until", time)?,
+        };
+        let cursor = query.take("cursor", "must be a next_cursor of this list")?;
+        let limit = query.limit()?;
+        query.finish()?;
+        let page = list_events(self.events.as_ref(), &principal.tenant, &filter, Order::NewestFirst, cursor, limit).await;
+        Reply::json(StatusCode::OK, &EventPageView::of(page.map_err(unavailable)?))
     }
 
     pub(crate) async fn event(&self, principal: &Principal, id: EventId) -> Result<Reply, Problem> {

@@ -35,6 +35,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
-    let (intake, switches, providers) = (Arc::new(intake), table.clone(), settings.models.names());
-    shared::http::serve(Arc::new(AgentApi { intake, records: table, switches, providers, clock, auth: settings.auth })).await
+    let (intake, providers, auth) = (Arc::new(intake), settings.models.names(), settings.auth);
+    let api = AgentApi { intake, records: table.clone(), events: table.clone(), switches: table, providers, clock, auth };
+    shared::http::serve(Arc::new(api)).await
 }

@@ -14,9 +14,10 @@
 //! | used key | `<tenant>#key#<digest>` | `key` |
 //! | mark of a trigger | `<tenant>#mark#<mark>` | `mark` |
 //!
-//! Index `by_time`: every run, written once. Index `by_state`: runs that an operator looks for, written when the state
+//! Index `by_time`: every run and every event, written once. Index `by_state`: runs that an operator looks for, written when the state
 //! changes. Index `due`: runs that have not ended, of all tenants, by the time when somebody must look. These hold keys only. Index
-//! `dead`: dead runs by the time of their death, with what an operator looks for ([`DeadEntry`]). All are spread over [`SHARDS`] partitions (ADR 0006 has the arithmetic).
+//! `dead`: dead runs by the time of their death, with what an operator looks for ([`DeadEntry`]). All are spread over [`SHARDS`]
+//! partitions (ADR 0006 has the arithmetic).
 //! Free-form JSON is stored as text, because DynamoDB nests only 32 levels deep.
 
 use std::collections::HashMap;
@@ -159,6 +160,11 @@ pub(super) fn index_partition(tenant: &TenantId, state: Option<RunState>, shard:
     }
 }
 
+/// The partition of `by_time` that holds a shard of the events.
+pub(super) fn event_partition(tenant: &TenantId, shard: u8) -> String {
+    format!("{tenant}#events#{shard}")
+}
+
 /// The partition of `by_state` that a run belongs to in `state`, if operators look for that state.
 pub(super) fn state_partition(run: &Run, state: RunState) -> Option<String> {
     state.is_listed_by_state().then(|| index_partition(&run.tenant, Some(state), run.id.shard(SHARDS)))
@@ -273,7 +279,10 @@ pub(super) fn input_of(item: &Item) -> Result<AgentInput, JournalError> {
 }
 
 pub(super) fn event_item(tenant: &TenantId, event: &Event) -> Result<Item, JournalError> {
-    body(event, Key::event(tenant, event.id))
+    let mut item = body(event, Key::event(tenant, event.id))?;
+    item.insert("gsi1pk".into(), s(event_partition(tenant, event.id.shard(SHARDS))));
+    item.insert("gsi1sk".into(), s(event.id));
+    Ok(item)
 }
 
 pub(super) fn event_of(item: &Item) -> Result<Event, JournalError> {

@@ -9,6 +9,8 @@ mod dead;
 #[cfg(feature = "dynamodb")]
 mod erase;
 #[cfg(feature = "dynamodb")]
+mod events;
+#[cfg(feature = "dynamodb")]
 mod expression;
 #[cfg(feature = "dynamodb")]
 mod items;

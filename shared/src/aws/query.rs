@@ -1,6 +1,8 @@
 //! Reading parts of an item collection: steps, turns, archives. Strongly consistent, page by page.
 
-use aws_sdk_dynamodb::types::Select;
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{KeysAndAttributes, Select};
 
 use super::chunks::Joiner;
 use super::items::{Item, Key, Table, s, turn_of};
@@ -39,6 +41,27 @@ impl Table {
     pub(super) async fn get(&self, key: Key) -> Result<Option<Item>, JournalError> {
         let get = self.client.get_item().table_name(&self.name).set_key(Some(key.into_item())).consistent_read(true);
         Ok(get.send().await.map_err(unavailable)?.item)
+    }
+
+    /// The items with these keys, at most 100, in any order; what does not exist is left out.
+    pub(super) async fn get_all(&self, keys: Vec<Key>) -> Result<Vec<Item>, JournalError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut items = Vec::with_capacity(keys.len());
+        let keys = keys.into_iter().map(Key::into_item).collect();
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build().map_err(unavailable)?;
+        let mut asked = Some(HashMap::from([(self.name.clone(), wanted)]));
+        for _ in 0..PAGES {
+            let Some(request) = asked.take().filter(|keys| !keys.is_empty()) else { break };
+            let page = self.client.batch_get_item().set_request_items(Some(request)).send().await.map_err(unavailable)?;
+            items.extend(page.responses.unwrap_or_default().into_values().flatten());
+            asked = page.unprocessed_keys;
+        }
+        if asked.is_some_and(|keys| !keys.is_empty()) {
+            return Err(too_much());
+        }
+        Ok(items)
     }
 
     /// One page of a stretch, in order, at most `limit` items.

@@ -1,17 +1,14 @@
 //! The records in DynamoDB, as people see them.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::expression::Expression;
-use super::items::{Item, Key, SHARDS, Table, archive_of, delta_of, index_partition, n, run_of, spend_of};
-use super::query::{PAGES, Stretch, too_much};
+use super::items::{Key, SHARDS, Table, archive_of, delta_of, index_partition, n, run_of, spend_of};
+use super::query::Stretch;
 use super::unavailable;
 use crate::domain::delta::{Delta, Try};
 use crate::domain::id::{ConversationId, RunId, TenantId};
@@ -78,24 +75,8 @@ impl Records for Table {
     }
 
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let keys: Vec<Item> = ids.iter().map(|id| Key::run(tenant, *id).into_item()).collect();
-        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build().map_err(unavailable)?;
-        let mut asked = Some(HashMap::from([(self.name.clone(), wanted)]));
-        let mut runs = Vec::with_capacity(ids.len());
-        for _ in 0..PAGES {
-            let Some(request) = asked.take().filter(|keys| !keys.is_empty()) else { break };
-            let page = self.client.batch_get_item().set_request_items(Some(request)).send().await.map_err(unavailable)?;
-            for item in page.responses.unwrap_or_default().into_values().flatten() {
-                runs.push(run_of(item)?);
-            }
-            asked = page.unprocessed_keys;
-        }
-        if asked.is_some_and(|keys| !keys.is_empty()) {
-            return Err(too_much());
-        }
+        let items = self.get_all(ids.iter().map(|id| Key::run(tenant, *id)).collect()).await?;
+        let mut runs: Vec<Run> = items.into_iter().map(run_of).collect::<Result<_, _>>()?;
         // DynamoDB answers in any order.
         runs.sort_unstable_by_key(|run: &Run| std::cmp::Reverse(run.id));
         Ok(runs)

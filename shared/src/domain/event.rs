@@ -36,6 +36,9 @@ pub struct Event {
     pub client_id: Option<String>,
     /// What it says, as it came.
     pub payload: Value,
+    /// The run of an [`AGENT_REQUEST`].
+    #[serde(default, rename = "run_id", skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     /// What the triggers made of it.
     #[serde(default)]
     pub matches: Vec<Match>,

@@ -1,6 +1,7 @@
 //! In-memory ports for tests: the same promises as the real adapters, and switches to break them.
 
 mod breakers;
+mod events;
 mod store;
 mod sweeping;
 
@@ -300,6 +301,7 @@ pub fn an_event(at: Timestamp) -> Event {
         created_at: at,
         client_id: None,
         payload: json!({"prompt": "why?"}),
+        run: None,
         matches: Vec::new(),
     }
 }

@@ -172,7 +172,7 @@ impl Tables {
         }
     }
 
-    fn is_of(&self, tenant: &TenantId, id: impl ToString) -> bool {
+    pub(super) fn is_of(&self, tenant: &TenantId, id: impl ToString) -> bool {
         self.owners.get(&id.to_string()).is_none_or(|owner| owner == tenant)
     }
 

@@ -73,6 +73,7 @@ impl Intake {
             created_at: now,
             client_id: new.client_id,
             payload: new.payload,
+            run: None,
             matches: Vec::new(),
         };
         let keys: Vec<UsedKey> = new.keys.iter().map(|key| UsedKey::new(key, KeyOutcome::Event(event.id), now)).collect();

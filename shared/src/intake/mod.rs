@@ -186,7 +186,7 @@ impl Intake {
             return Err(IntakeError::UnknownAgent);
         }
         let now = self.engine.clock.now();
-        let event = Event {
+        let mut event = Event {
             id: EventId::new(now),
             kind: AGENT_REQUEST.into(),
             source: "api".into(),
@@ -195,6 +195,7 @@ impl Intake {
             created_at: now,
             client_id: None,
             payload: serde_json::to_value(&request.input).map_err(|error| JournalError::Unavailable(Box::new(error)))?,
+            run: None,
             matches: Vec::new(),
         };
         let conversation = request.conversation.unwrap_or_else(|| ConversationId::new(now));
@@ -208,6 +209,7 @@ impl Intake {
             let mut run = Run { id, ..asked.clone() };
             let plan = self.plan(&mut run, request, found.take(), principal).await?;
             id = run.id;
+            event.run = Some(id);
             if run.state == RunState::Queued && at_once {
                 self.take(&mut run);
             }

@@ -276,6 +276,7 @@ impl Draw {
             created_at: both.now,
             client_id: None,
             payload: json!({"prompt": "why?", "metadata": {"number": 1.5, "none": null, "empty": ""}}),
+            run: None,
             matches: Vec::new(),
         })
     }

@@ -27,7 +27,7 @@ use shared::domain::step::{LARGEST_STEP, Step};
 use shared::engine::ports::{Claim, Guard, Journal, JournalError, Lease};
 use shared::fakes::MemoryStore;
 use shared::ledger::{Change, commit};
-use shared::operate::{Erasure, Range, Records};
+use shared::operate::{Erasure, EventRange, Events, Order, Range, Records};
 use shared::sweep::{DueIndex, SHARDS};
 
 /// Sequences of calls, and calls in the longest of them. Half a minute in all.
@@ -227,6 +227,12 @@ impl Both {
         }
         for id in &self.events {
             assert_eq!(memory.event(tenant, *id).await.unwrap(), table.event(tenant, *id).await.unwrap());
+        }
+        for order in [Order::NewestFirst, Order::OldestFirst] {
+            for range in [EventRange::default(), EventRange { after: Some(self.events[0]), before: Some(self.events[2]) }] {
+                let expected = memory.event_ids(tenant, range, order, 2).await.unwrap();
+                assert_eq!(expected, table.event_ids(tenant, range, order, 2).await.unwrap(), "{order:?}");
+            }
         }
         for id in &self.conversations {
             assert_eq!(memory.conversation(tenant, *id).await.unwrap(), table.conversation(tenant, *id).await.unwrap());

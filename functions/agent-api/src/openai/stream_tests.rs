@@ -39,7 +39,15 @@ fn world(script: impl IntoIterator<Item = Scripted>) -> World {
     let intake = Arc::new(Intake { engine, records: store.clone(), patience: Duration::from_secs(100) });
     let switches = Arc::new(shared::fakes::MemoryBreakers::default());
     World {
-        api: AgentApi { intake, records: store.clone(), switches, providers: vec!["script".into()], clock, auth: ApiAuth::None },
+        api: AgentApi {
+            intake,
+            records: store.clone(),
+            events: store.clone(),
+            switches,
+            providers: vec!["script".into()],
+            clock,
+            auth: ApiAuth::None,
+        },
         store,
     }
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
 pub(crate) use self::definitions::AgentsView;
-pub(crate) use self::event::EventView;
+pub(crate) use self::event::{EventPageView, EventView};
 pub(crate) use self::run::{ResultView, RunPage, RunView, StepPage};
 pub(crate) use self::spend::{SpendView, UsagePage};
 

@@ -4,6 +4,7 @@ mod bytes;
 mod calls;
 mod claims;
 mod erasing;
+mod events;
 mod queue;
 mod reading;
 mod wire;
