@@ -28,12 +28,18 @@ fn a_tick_that_failed_is_repeated_by_the_next_and_not_by_lambda() {
 }
 
 #[test]
-fn every_index_holds_keys_only_and_that_of_what_is_due_belongs_to_no_tenant() {
+fn no_step_writes_an_index_and_that_of_what_is_due_belongs_to_no_tenant() {
     let template = Template::read("template.yaml");
     let (_, table) = template.of_type("AWS::DynamoDB::Table")[0];
     let indexes = table["GlobalSecondaryIndexes"].as_array().unwrap();
     for index in indexes {
-        assert_eq!(index["Projection"]["ProjectionType"], "KEYS_ONLY", "{}: a step would write it", index["IndexName"]);
+        // Dead runs alone have what the index of the dead holds, and those make no steps.
+        let holds = if index["IndexName"] == "dead" {
+            serde_json::json!({"ProjectionType": "INCLUDE", "NonKeyAttributes": ["dead"]})
+        } else {
+            serde_json::json!({"ProjectionType": "KEYS_ONLY"})
+        };
+        assert_eq!(index["Projection"], holds, "{}: a step would write it", index["IndexName"]);
     }
     let due = indexes.iter().find(|index| index["IndexName"] == "due").expect("the sweeper reads the index `due`");
     let keys: Vec<_> = due["KeySchema"].as_array().unwrap().iter().map(|key| key["AttributeName"].as_str().unwrap()).collect();
