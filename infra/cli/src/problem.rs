@@ -14,6 +14,9 @@ struct Problem {
     request_id: Option<String>,
     field: Option<String>,
     retry_after: Option<u64>,
+    /// What API Gateway says when it refuses by itself.
+    #[serde(alias = "Message")]
+    message: Option<String>,
 }
 
 /// Turns an answer that is no success into an error to print.
@@ -22,7 +25,7 @@ pub(crate) fn explain(reply: &Reply) -> Error {
     let title = problem.title.clone().unwrap_or_else(|| "the request failed".to_owned());
     let mut error = Error::new(format!("{title} (HTTP {})", reply.status)).with_code(FAILED);
     let fields = [
-        ("", problem.detail.clone()),
+        ("", problem.detail.clone().or(problem.message.clone())),
         ("field: ", problem.field.clone()),
         ("code: ", problem.code.clone()),
         ("request id: ", problem.request_id.clone()),
@@ -32,7 +35,7 @@ pub(crate) fn explain(reply: &Reply) -> Error {
             error = error.because(format!("{label}{text}"));
         }
     }
-    if problem.detail.is_none() && problem.code.is_none() && !reply.body.trim().is_empty() {
+    if problem.detail.is_none() && problem.message.is_none() && problem.code.is_none() && !reply.body.trim().is_empty() {
         error = error.because(crate::out::brief(&reply.body, 300));
     }
     error.with_hint(advice(reply.status, problem.retry_after))
@@ -42,7 +45,11 @@ fn advice(status: u16, retry_after: Option<u64>) -> String {
     match (status, retry_after) {
         (_, Some(seconds)) => format!("try again in {seconds} s"),
         (400 | 413 | 422, None) => "correct the request; nothing was recorded".to_owned(),
-        (401 | 403, None) => "this stack wants signed requests, or these credentials may not do this".to_owned(),
+        (401 | 403, None) => {
+            "this deployment wants signed requests or a key (a profile says which, see the README), these credentials may not do this, \
+             or the clock of this machine is wrong"
+                .to_owned()
+        }
         (404, None) => "check the id (`reprise run show <id>`) and the address (`--url`)".to_owned(),
         (409, None) => "look at its present state with `reprise run show <id>`".to_owned(),
         (429, None) => "too many requests: wait a little and try again".to_owned(),

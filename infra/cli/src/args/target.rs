@@ -2,12 +2,16 @@
 
 use clap::{Args as ClapArgs, ValueEnum};
 
-/// Where the API is.
-#[derive(Debug, Clone, ClapArgs)]
+/// Where the API is. The variables are read in `http::profile`, because a flag counts more than any of them.
+#[derive(Debug, Clone, Default, ClapArgs)]
+#[command(next_help_heading = "Which deployment")]
 pub(crate) struct Target {
-    /// Address of the stack
-    #[arg(long, global = true, env = "REPRISE_URL", default_value = "http://localhost:8000")]
-    pub(crate) url: String,
+    /// Its address [env: REPRISE_URL=] [default: http://localhost:8000]
+    #[arg(long, global = true)]
+    pub(crate) url: Option<String>,
+    /// Its name in ~/.config/reprise/config.toml ($REPRISE_CONFIG): address and how requests are allowed [env: REPRISE_PROFILE=]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
 }
 
 /// How data is printed.

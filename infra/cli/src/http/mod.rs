@@ -1,11 +1,20 @@
-//! Plain HTTP with JSON in and out: one agent, bounded waits, no retries (the server records first, the user decides).
+//! HTTP with JSON in and out: one agent, bounded waits, no retries (the server records first, the user decides).
+//!
+//! Read next: `profile.rs` for where requests go, `auth.rs` for what allows them.
 
+mod auth;
+mod profile;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 pub(crate) use ureq::http::Method;
 use ureq::http::Request;
+use ureq::tls::{RootCerts, TlsConfig};
+
+use auth::Auth;
 
 use crate::args::Target;
 use crate::config::Env;
@@ -40,41 +49,63 @@ impl Reply {
 pub(crate) struct Http {
     agent: ureq::Agent,
     base: String,
+    auth: Auth,
 }
 
 impl Http {
     /// A client for the deployment that the command line names.
-    pub(crate) fn to(target: &Target, _env: &Env, timeout: Duration) -> Result<Self> {
-        Self::new(&target.url, timeout)
+    pub(crate) fn to(target: &Target, env: &Env, timeout: Duration) -> Result<Self> {
+        let profile = profile::resolve(target, env)?;
+        let auth = Auth::of(&profile, env)?;
+        if matches!(auth, Auth::Key { .. }) && profile.url.starts_with("http://") && !is_loopback(&profile.url) {
+            return Err(Error::unreachable(format!("the API key would go to {} in clear text", profile.url)).with_hint("use https"));
+        }
+        Ok(Self { auth, ..Self::new(&profile.url, timeout)? })
     }
 
-    /// `timeout` bounds a whole call, from name look-up to the last byte.
+    /// A client that adds nothing to its requests. `timeout` bounds a whole call, from name look-up to the last byte.
     pub(crate) fn new(base: &str, timeout: Duration) -> Result<Self> {
         let base = base.trim_end_matches('/').to_owned();
-        if !base.starts_with("http://") {
-            return Err(
-                unusable(&base).with_hint("this build of reprise speaks plain HTTP to a local stack, for example http://localhost:8000")
-            );
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            return Err(unusable(&base).with_hint("an address begins with http:// or https://, as http://localhost:8000"));
         }
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(timeout));
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::PlatformVerifier)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .build();
+        // A redirect would carry a key elsewhere, and spoil a signature; this API has none.
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(timeout))
+            .tls_config(tls)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("reprise/", env!("CARGO_PKG_VERSION")));
         // A proxy of the environment never serves this machine's own ports.
         let config = if is_loopback(&base) { config.proxy(None) } else { config };
-        Ok(Self { agent: config.build().into(), base })
+        Ok(Self { agent: config.build().into(), base, auth: Auth::None })
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Reply> {
-        self.answer(self.agent.get(format!("{}{path}", self.base)).call())
+        self.send(Method::GET, path, &[], b"")
     }
 
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
         self.send(Method::POST, path, headers, body)
     }
 
-    /// A request with a body, whatever its answer.
+    /// A request, whatever its answer. GET and DELETE have no body.
     pub(crate) fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Reply> {
-        let request = headers.iter().fold(Request::builder().method(method), |request, (name, value)| request.header(*name, *value));
-        let request = request.uri(format!("{}{path}", self.base)).body(body).map_err(|error| unusable(&self.base).because(error))?;
-        self.answer(self.agent.run(request))
+        let url = format!("{}{path}", self.base);
+        let is_bare = method == Method::GET || method == Method::DELETE;
+        let allowed = self.auth.headers(method.as_str(), &url, headers, if is_bare { b"" } else { body })?;
+        let headers = headers.iter().copied().chain(allowed.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let request = headers.fold(Request::builder().method(method).uri(url), |request, (name, value)| request.header(name, value));
+        let unusable = |error| unusable(&self.base).because(error);
+        self.answer(match is_bare {
+            true => self.agent.run(request.body(()).map_err(unusable)?),
+            false => self.agent.run(request.body(body).map_err(unusable)?),
+        })
     }
 
     /// What is there, as JSON; an answer that is no success is an error with its explanation.
@@ -89,7 +120,11 @@ impl Http {
 
     fn answer(&self, outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply> {
         let failed = |error: ureq::Error| {
-            Error::unreachable(format!("no answer from {}", self.base)).because(error).with_hint("is it running? `reprise stack status`")
+            Error::unreachable(format!("no answer from {}", self.base)).because(error).with_hint(if is_loopback(&self.base) {
+                "is it running? `reprise stack status`"
+            } else {
+                "check the address (`--url`, `--profile`) and the network"
+            })
         };
         let mut response = outcome.map_err(failed)?;
         let status = response.status().as_u16();
@@ -112,7 +147,7 @@ pub(crate) fn segment(text: &str) -> String {
 }
 
 fn is_loopback(base: &str) -> bool {
-    let host = base.trim_start_matches("http://").split('/').next().unwrap_or_default();
+    let host = base.trim_start_matches("https://").trim_start_matches("http://").split('/').next().unwrap_or_default();
     ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| host == *name || host.starts_with(&format!("{name}:")))
 }
 
@@ -134,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_address_we_cannot_speak_to_is_named() {
-        let error = Http::new("https://x.example", Duration::from_secs(1)).unwrap_err();
-        assert!(error.render().contains("https://x.example"));
+        let error = Http::new("ftp://x.example", Duration::from_secs(1)).unwrap_err();
+        assert!(error.render().contains("ftp://x.example"));
     }
 }

@@ -1,0 +1,32 @@
+//! `reprise stack`, where nothing runs.
+
+use crate::support::{Checkout, stderr, stdout};
+
+#[test]
+fn stopping_what_does_not_run_is_no_error() {
+    let checkout = Checkout::new("down");
+    let output = checkout.reprise(&["stack", "down"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "nothing is running: there is no stack `dev`\n"));
+    assert!(!checkout.0.join(".local").exists(), "asking leaves nothing behind");
+}
+
+#[test]
+fn status_is_machine_readable_and_health_of_nothing_could_not_be_asked() {
+    let checkout = Checkout::new("status");
+    let status = checkout.reprise(&["stack", "status", "--format", "json"]);
+    let body: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((status.status.code(), &body["running"]), (Some(1), &serde_json::Value::Bool(false)));
+    assert_eq!(checkout.reprise(&["stack", "health"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_failing_phase_names_itself_its_cause_and_its_log() {
+    let checkout = Checkout::new("phase");
+    std::fs::write(checkout.0.join("infra/local/preflight.sh"), "echo 'Rust 1.0 is too old' >&2; exit 1").unwrap();
+    let output = checkout.reprise(&["stack", "up"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("[1/9] toolchain"));
+    for part in ["error: toolchain:", "  | Rust 1.0 is too old", "log: .local/stacks/dev/log/toolchain.log"] {
+        assert!(stderr(&output).contains(part), "{part} is missing in {}", stderr(&output));
+    }
+}
