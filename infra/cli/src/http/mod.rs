@@ -110,12 +110,12 @@ impl Http {
 
     /// What is there, as JSON; an answer that is no success is an error with its explanation.
     pub(crate) fn fetch(&self, path: &str) -> Result<Value> {
-        success(self.get(path)?)
+        success(&self.get(path)?)
     }
 
     /// Sends JSON and takes JSON; an answer that is no success is an error with its explanation.
     pub(crate) fn order(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
-        success(self.send(method, path, &[("content-type", "application/json")], body.to_string().as_bytes())?)
+        success(&self.send(method, path, &[("content-type", "application/json")], body.to_string().as_bytes())?)
     }
 
     fn answer(&self, outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply> {
@@ -137,8 +137,14 @@ fn unusable(base: &str) -> Error {
     Error::unreachable(format!("cannot use the address `{base}`"))
 }
 
-fn success(reply: Reply) -> Result<Value> {
-    if reply.is_success() { Ok(reply.json()) } else { Err(explain(&reply)) }
+/// A page of somebody else with status 200 is no answer of ours.
+fn success(reply: &Reply) -> Result<Value> {
+    if !reply.is_success() {
+        return Err(explain(reply));
+    }
+    serde_json::from_str(&reply.body).map_err(|error| {
+        Error::unreachable("the answer is not JSON").because(error).with_hint("is this the address of a Reprise, with its stage?")
+    })
 }
 
 /// One path segment, escaped: an id typed by a user may hold anything.

@@ -7,20 +7,15 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Format, Start};
 use crate::error::{Error, Result};
-use crate::http::Http;
+use crate::http::{Http, Method};
 use crate::out::{print_json, printable, say};
-use crate::problem;
 use crate::run::view::Run;
 
 pub(crate) fn execute(http: &Http, start: &Start) -> Result<ExitCode> {
     let prompt = if start.prompt == "-" { read_stdin()? } else { start.prompt.clone() };
-    let reply = http.post("/v1/agent", &[("content-type", "application/json")], body(start, &prompt).to_string().as_bytes())?;
-    if !reply.is_success() {
-        return Err(problem::explain(&reply));
-    }
-    let run = Run::from_start(&reply.json());
+    let run = Run::from_start(&http.order(Method::POST, "/v1/agent", &body(start, &prompt))?);
     match start.format {
-        Format::Json | Format::Jsonl => print_json(start.format, &reply.json()),
+        Format::Json | Format::Jsonl => print_json(start.format, &run.body),
         Format::Table if run.ended() => {
             say!("{}\n\n{} · {}", printable(&run.answer()?), run.id, run.body["conversation_id"].as_str().unwrap_or_default())
         }

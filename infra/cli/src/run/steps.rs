@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::error::Result;
 use crate::http::{Http, segment};
 use crate::out::brief;
-use crate::problem;
 
 /// One line of a step is cut here.
 const WIDTH: usize = 160;
@@ -15,11 +14,7 @@ pub(crate) fn fetch_after(http: &Http, id: &str, after: u64) -> Result<Vec<Value
     let mut steps = Vec::new();
     let mut query = String::new();
     loop {
-        let reply = http.get(&format!("/v1/runs/{}/steps{query}", segment(id)))?;
-        if !reply.is_success() {
-            return Err(problem::explain(&reply));
-        }
-        let page = reply.json();
+        let page = http.fetch(&format!("/v1/runs/{}/steps{query}", segment(id)))?;
         steps.extend(page["steps"].as_array().into_iter().flatten().filter(|step| index(step) > after).cloned());
         match page["next_cursor"].as_str() {
             Some(cursor) => query = format!("?cursor={}", segment(cursor)),

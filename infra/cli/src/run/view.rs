@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::error::{Error, FAILED, Result};
 use crate::http::{Http, segment};
 use crate::out::printable;
-use crate::problem;
 
 /// Where a run is in its life. A state that this build does not know is shown as it is and counts as going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +33,7 @@ impl Run {
     }
 
     pub(crate) fn fetch(http: &Http, id: &str) -> Result<Self> {
-        let reply = http.get(&format!("/v1/runs/{}", segment(id)))?;
-        if reply.is_success() { Ok(Self::from_start(&reply.json())) } else { Err(problem::explain(&reply)) }
+        Ok(Self::from_start(&http.fetch(&format!("/v1/runs/{}", segment(id)))?))
     }
 
     fn outcome(&self) -> Outcome {
