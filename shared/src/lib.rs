@@ -15,6 +15,7 @@ pub mod engine;
 pub mod fakes;
 pub mod heartbeat;
 pub mod intake;
+pub mod jobs;
 pub mod ledger;
 pub mod operate;
 pub mod stream;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::clock::rfc3339_millis;
-use super::id::{EventId, RunId};
+use super::id::{EventId, JobId, RunId};
 
 /// How long a key is remembered, in seconds.
 pub const REMEMBERED: u64 = 86_400;
@@ -42,6 +42,8 @@ pub enum KeyOutcome {
     Run(RunId),
     /// This event, with its runs.
     Event(EventId),
+    /// This job.
+    Job(JobId),
 }
 
 impl UsedKey {

@@ -20,6 +20,8 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod idempotency;
+pub mod job;
+pub mod job_message;
 pub mod message;
 pub mod overrides;
 pub mod pattern;

@@ -2,6 +2,7 @@
 
 mod breakers;
 mod events;
+mod jobs;
 mod store;
 mod sweeping;
 
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use self::breakers::{MemoryBreakers, routes, routes_over};
+pub use self::jobs::MemoryJobs;
 pub use self::store::{MemoryStore, Tables};
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
