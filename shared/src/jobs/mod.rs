@@ -4,7 +4,9 @@
 //! does. The record says all of it ([`crate::domain::job`]): a worker that is killed is followed by another, which goes on from there
 //! (ADR 0023).
 
+mod dead;
 mod desk;
+mod selection;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -16,7 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use self::dead::{DeadWork, ToTheDead};
 pub use self::desk::{Desk, DeskError, JobPage, Started};
+pub use self::selection::{DeadOrder, MOST_IDS, Selection};
 pub use self::worker::{Taken, Worker, wake};
 use crate::domain::dead::Fingerprint;
 use crate::domain::id::{JobId, TenantId};

@@ -4,6 +4,7 @@
 
 mod answer;
 mod cancel;
+mod dead_filter;
 mod dead_index;
 mod delete;
 mod events;
@@ -18,6 +19,7 @@ use jiff::civil::Date;
 
 pub use self::answer::{NewAnswer, answer, time_is_over};
 pub use self::cancel::cancel;
+pub use self::dead_filter::DeadFilter;
 pub use self::dead_index::{DeadIndex, DeadRange, Whose};
 pub use self::delete::{Deleted, delete};
 pub use self::events::{EventFilter, EventPage, EventRange, Events, Order, list_events};
