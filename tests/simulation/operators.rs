@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::domain::clock::Clock;
+use shared::domain::revival::Revival;
 use shared::domain::run::{Cause, Run};
 use shared::domain::state::RunState;
 use shared::domain::waiting::Waiting;
@@ -69,11 +70,21 @@ impl World {
         let process = self.process("operator-");
         let (store, queue, clock, run) = (self.store(&process), self.queue(&process), self.clock(&process), run.clone());
         self.invariants.put_back(run.id);
-        self.sim.note(|| format!("{}: puts {} back", process.name, run.id));
+        self.sim.note(|| format!("{}: puts {} back, or gives it up", process.name, run.id));
         let redrive =
             Redrive { records: Arc::new(store), queue: Arc::new(queue.clone()), dead_letters: Arc::new(queue), clock: Arc::new(clock) };
+        let revival = Revival { from_start: self.sim.any(0..4) == 0, ..Revival::default() };
+        let is_given_up = self.sim.any(0..8) == 0;
+        let invariants = self.invariants.clone();
         self.sim.spawn(Some(&process), async move {
-            let _ = redrive.retry(&run.tenant, run.id, &Retry { force: true, ..Retry::by("ana") }).await;
+            let retry = Retry { force: true, revival, ..Retry::by("ana") };
+            if is_given_up {
+                if redrive.discard(&run.tenant, run.id, &retry).await.is_ok() {
+                    invariants.cancelled(run.id);
+                }
+                return;
+            }
+            let _ = redrive.retry(&run.tenant, run.id, &retry).await;
         });
     }
 
