@@ -6,12 +6,16 @@ mod agents;
 mod args;
 mod clock;
 mod config;
+mod dlq;
 mod error;
 mod http;
+mod job;
 mod out;
+mod pages;
 mod problem;
 mod provider;
 mod run;
+mod screen;
 mod stack;
 
 use std::process::ExitCode;
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         args::Command::Stack(command) => stack::execute(command, &env),
         args::Command::Run(command) => run::execute(&command, &env),
+        args::Command::Dlq(command) => dlq::execute(&command, &env),
         args::Command::Provider(command) => provider::execute(&command, &env),
         args::Command::Agents(command) => agents::execute(&command, &env),
     };

@@ -1,6 +1,9 @@
 //! The command line, a file per topic. `--help` is the reference; exit codes are at its end.
 
 mod agents;
+mod bulk;
+mod dlq;
+mod filters;
 mod provider;
 mod run;
 mod stack;
@@ -9,6 +12,9 @@ mod target;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::agents::{Agents, AgentsCommand, Compile, Diff, Optimize, ShowAgent, Validate};
+pub(crate) use self::bulk::{Bulk, Change};
+pub(crate) use self::dlq::{Discard, Dlq, DlqCommand, Job, Letters, LettersCommand, ListDead, RetryAll, RetryDead, Selection, ShowDead};
+pub(crate) use self::filters::{Filters, given};
 pub(crate) use self::provider::{Provider, ProviderCommand};
 pub(crate) use self::run::{Run, RunCommand, Show, Start, Tail};
 pub(crate) use self::stack::{Invoke, Logs, Profile, Stack, Up, as_file};
@@ -37,6 +43,8 @@ pub(crate) enum Command {
     Stack(Stack),
     /// Agent runs: start one, show it, follow it
     Run(Run),
+    /// Dead runs: what died and why; put back or give up one, several, all
+    Dlq(Dlq),
     /// Which models may be asked: see it, switch one off, send everything to another; acts within seconds, with no deploy
     Provider(Provider),
     /// Agents as files: check, compile, show and compare what infra/agents says

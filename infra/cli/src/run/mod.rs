@@ -2,7 +2,7 @@
 
 mod show;
 mod start;
-mod steps;
+pub(crate) mod steps;
 mod tail;
 pub(crate) mod view;
 

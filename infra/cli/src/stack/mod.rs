@@ -28,6 +28,7 @@ use crate::config::Env;
 use crate::error::Result;
 use layout::Layout;
 pub(crate) use layout::repository;
+pub(crate) use signals::stop_on_signal;
 
 /// The deployed functions, in the order of the template; folder, crate, binary and artefact have the same name.
 pub(crate) const FUNCTIONS: [&str; 5] = ["health", "agent-api", "queue-consumer", "dlq-redrive", "sweeper"];

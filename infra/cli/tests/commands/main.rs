@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage should panic")]
 
 mod agents;
+mod dlq;
 mod run;
 mod stack;
 mod support;

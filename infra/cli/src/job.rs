@@ -1,0 +1,186 @@
+//! Jobs of the API: asking for one, waiting for it, and what it did. Used by `dlq` and `replay`.
+
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use crate::args::{Bulk, Format};
+use crate::error::{Error, FAILED, INTERRUPTED, Result, UNFINISHED};
+use crate::http::{Http, Method, segment};
+use crate::out::{self, say};
+use crate::pages;
+use crate::screen::{Screen, bar, fields, text};
+use crate::stack::stop_on_signal;
+
+/// A job moves within a second; while it does not, the interval doubles up to the slowest.
+const FASTEST: Duration = Duration::from_millis(250);
+const SLOWEST: Duration = Duration::from_secs(3);
+/// Failures that are shown after a job; `--results` shows all.
+const SHOWN: usize = 10;
+
+/// One kind of job: where its jobs are, and which command looks at one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) path: &'static str,
+    pub(crate) command: &'static str,
+    /// What one of its results is called by.
+    pub(crate) item: &'static str,
+}
+
+/// Where an answer goes and how it is waited for.
+pub(crate) struct Desk<'a> {
+    pub(crate) http: &'a Http,
+    pub(crate) screen: Screen,
+    pub(crate) format: Format,
+}
+
+impl Desk<'_> {
+    /// Asks for a job: only what it would do (`--dry-run`), or, once it is clear how much that is, to do it; then waits for it.
+    /// `verb` is what the question says, as `put back`.
+    pub(crate) fn bulk(&self, kind: Kind, path: &str, body: &Map<String, Value>, bulk: &Bulk, verb: &str) -> Result<ExitCode> {
+        let mut body = body.clone();
+        body.extend(crate::args::given([("rate", bulk.rate.map(Value::from)), ("concurrency", bulk.concurrency.map(Value::from))]));
+        let ask = |dry: bool| {
+            let mut body = body.clone();
+            body.extend(dry.then(|| ("dry_run".to_owned(), true.into())));
+            self.http.order(Method::POST, path, &body.into())
+        };
+        if bulk.dry_run {
+            out::show(self.format, &ask(true)?, would);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if !bulk.yes {
+            let plan = ask(true)?;
+            for warning in plan["warnings"].as_array().into_iter().flatten() {
+                self.screen.remark(&format!("warning: {}", text(warning)));
+            }
+            let count = plan["count"].as_u64().or(plan["would_start"].as_u64()).unwrap_or_default();
+            if count == 0 {
+                out::show(self.format, &plan, |plan| format!("nothing to do\n{}", would(plan)));
+                return Ok(ExitCode::SUCCESS);
+            }
+            if count > 1 {
+                self.screen.confirm(&format!("{verb} {count} runs?"))?;
+            }
+        }
+        let job = ask(false)?;
+        let id = text(&job["job_id"]);
+        if bulk.no_wait {
+            out::show(self.format, &job, |_| id);
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.wait(kind, &id, bulk.timeout)
+    }
+
+    /// Waits until a job has ended, and tells what it came to.
+    pub(crate) fn wait(&self, kind: Kind, id: &str, timeout: u64) -> Result<ExitCode> {
+        let (begun, stop) = (Instant::now(), stop_on_signal()?);
+        let (mut interval, mut before) = (FASTEST, Value::Null);
+        let path = format!("{}/{}", kind.path, segment(id));
+        let later = format!("it goes on; look with `{0} {id} --wait`, cancel with `{0} {id} --cancel`", kind.command);
+        loop {
+            let job = self.http.fetch(&path)?;
+            if has_ended(&job) {
+                self.screen.end_progress();
+                return self.ended(kind, &job);
+            }
+            self.screen.progress(&line(&job));
+            let unfinished = |why: &str, code| {
+                self.screen.end_progress();
+                Err(Error::new(format!("{why}: {}", line(&job))).with_code(code).with_hint(later.clone()))
+            };
+            if stop.load(Ordering::Relaxed) {
+                return unfinished("interrupted", INTERRUPTED);
+            }
+            if begun.elapsed() >= Duration::from_secs(timeout) {
+                return unfinished(&format!("the job has not ended after {timeout} s"), UNFINISHED);
+            }
+            interval = if job["counts"] == before["counts"] { (interval * 2).min(SLOWEST) } else { FASTEST };
+            before = job;
+            std::thread::sleep(interval);
+        }
+    }
+
+    /// Exit code 0 when all was done, 1 when something failed or it did not come to its end.
+    fn ended(&self, kind: Kind, job: &Value) -> Result<ExitCode> {
+        let failed = job["counts"]["failed"].as_u64().unwrap_or_default();
+        out::show(self.format, job, render);
+        if failed > 0 && self.format == Format::Table {
+            self.failures(kind, &text(&job["job_id"]))?;
+        }
+        Ok(ExitCode::from(if job["status"] == "completed" && failed == 0 { 0 } else { FAILED }))
+    }
+
+    /// The first results that are failures.
+    fn failures(&self, kind: Kind, id: &str) -> Result<()> {
+        let found = pages::fetch(self.http, &format!("{}/{}/results", kind.path, segment(id)), &Map::new(), "results", SHOWN * 10)?;
+        let failed = found["results"].as_array().into_iter().flatten().filter(|result| result["outcome"] == "failed");
+        let rows: Vec<_> = failed.take(SHOWN).map(|result| vec![text(&result[kind.item]), text(&result["detail"])]).collect();
+        say!("{}\nall of them: {} {id} --results", self.screen.table(&[kind.item, "failed because"], rows), kind.command);
+        Ok(())
+    }
+}
+
+fn has_ended(job: &Value) -> bool {
+    matches!(job["status"].as_str(), Some("completed" | "stopped" | "cancelled"))
+}
+
+/// `████░░░░  12/100 · 1 failed · waiting_for_canary`
+fn line(job: &Value) -> String {
+    let count = |name: &str| job["counts"][name].as_u64().unwrap_or_default();
+    let settled = count("done") + count("skipped") + count("failed");
+    let some = |name: &str| Some(count(name)).filter(|count| *count > 0).map(|count| format!(" · {count} {name}"));
+    let parts: String = ["failed", "skipped", "in_flight"].into_iter().filter_map(some).collect();
+    format!("{}{} · {}", bar(settled, count("selected").max(settled)), parts.replace('_', " "), text(&job["status"]).replace('_', " "))
+}
+
+/// One job, for people.
+pub(crate) fn render(job: &Value) -> String {
+    let count = |name: &str| job["counts"][name].as_u64().unwrap_or_default();
+    let counts = ["selected", "done", "skipped", "failed", "in_flight"].map(|name| format!("{} {}", count(name), name.replace('_', " ")));
+    let canary = &job["canary"];
+    fields(&[
+        ("job", text(&job["job_id"])),
+        ("kind", text(&job["kind"])),
+        ("status", text(&job["status"])),
+        ("runs", counts.join(", ")),
+        ("stopped", text(&job["stopped_because"])),
+        ("canary", if canary.is_object() { format!("{} of {}", text(&canary["state"]), text(&canary["size"])) } else { String::new() }),
+        ("by", text(&job["created_by"])),
+        ("reason", text(&job["reason"])),
+        ("created", text(&job["created_at"])),
+        ("ended", text(&job["ended_at"])),
+    ])
+}
+
+/// What a dry run says, for people: how many, then each with what would become of it.
+pub(crate) fn would(plan: &Value) -> String {
+    let mut lines = Vec::new();
+    if let Some(count) = plan["count"].as_u64() {
+        lines.push(format!("{count} runs would be changed; nothing was"));
+    }
+    let each = |name: &'static str, sign: &'static str| {
+        plan[name].as_array().into_iter().flatten().map(move |entry| format!("{sign} {}", told(entry)))
+    };
+    lines.extend(each("would", "+").chain(each("refused", "-")).chain(each("warnings", "!")));
+    if plan["would"].is_object() {
+        lines.push(format!("nothing was changed; it would {}", told(&plan["would"])));
+    }
+    lines.join("\n")
+}
+
+/// The fields of an entry in their order: `retry  run_1  step 3`.
+fn told(entry: &Value) -> String {
+    match entry {
+        Value::Object(fields) => {
+            let parts = fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match name.as_str() {
+                "run_id" | "action" | "reason" | "why" | "code" => text(value),
+                name => format!("{}: {}", name.replace('_', " "), text(value)),
+            });
+            parts.collect::<Vec<_>>().join("  ")
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => text(entry),
+    }
+}

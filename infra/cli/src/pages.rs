@@ -1,0 +1,55 @@
+//! Lists of the API: as many pages as are wanted, as one document or page by page.
+
+use serde_json::{Map, Value};
+
+use crate::error::Result;
+use crate::http::{Http, segment};
+
+/// What the API gives at most on one page.
+const PAGE: usize = 100;
+
+/// Up to `limit` of the list under `rows`, with the other fields of its first page; `next_cursor` says whether there is more.
+pub(crate) fn fetch(http: &Http, path: &str, query: &Map<String, Value>, rows: &str, limit: usize) -> Result<Value> {
+    let mut whole: Option<Value> = None;
+    let mut all = Vec::new();
+    each(http, path, query, rows, limit, |page, found| {
+        whole.get_or_insert_with(|| page.clone())["next_cursor"] = page["next_cursor"].clone();
+        all.extend(found);
+        Ok(())
+    })?;
+    let mut whole = whole.unwrap_or_else(|| Value::Object(Map::new()));
+    whole[rows] = all.into();
+    Ok(whole)
+}
+
+/// Hands over page after page, until there are no more or `limit` rows were given.
+pub(crate) fn each(
+    http: &Http,
+    path: &str,
+    query: &Map<String, Value>,
+    rows: &str,
+    limit: usize,
+    mut take: impl FnMut(&Value, Vec<Value>) -> Result<()>,
+) -> Result<()> {
+    let (mut left, mut cursor) = (limit, None);
+    loop {
+        let mut query = query.clone();
+        query.insert("limit".to_owned(), left.min(PAGE).into());
+        query.extend(cursor.map(|cursor| ("cursor".to_owned(), cursor)));
+        let page = http.fetch(&format!("{path}{}", encoded(&query)))?;
+        let found = page[rows].as_array().cloned().unwrap_or_default();
+        left = left.saturating_sub(found.len());
+        take(&page, found)?;
+        cursor = Some(page["next_cursor"].clone()).filter(|cursor| !cursor.is_null());
+        if left == 0 || cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// `?name=value&…`, or nothing.
+pub(crate) fn encoded(query: &Map<String, Value>) -> String {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", segment(&text(value)))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
