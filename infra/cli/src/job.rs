@@ -1,12 +1,12 @@
 //! Jobs of the API: asking for one, waiting for it, and what it did. Used by `dlq` and `replay`.
 
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::args::{Bulk, Format};
+use crate::args::{Bulk, Format, given};
 use crate::error::{Error, FAILED, INTERRUPTED, Result, UNFINISHED};
 use crate::http::{Http, Method, segment};
 use crate::out::{self, say};
@@ -27,6 +27,10 @@ pub(crate) struct Kind {
     pub(crate) command: &'static str,
     /// What one of its results is called by.
     pub(crate) item: &'static str,
+    /// What is done to runs, as the question says it.
+    pub(crate) verb: &'static str,
+    /// What a dry run says, for people.
+    pub(crate) plan: fn(&Value) -> String,
 }
 
 /// Where an answer goes and how it is waited for.
@@ -37,59 +41,82 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Asks for a job: only what it would do (`--dry-run`), or, once it is clear how much that is, to do it; then waits for it.
-    /// `verb` is what the question says, as `put back`.
-    pub(crate) fn bulk(&self, kind: Kind, path: &str, body: &Map<String, Value>, bulk: &Bulk, verb: &str) -> Result<ExitCode> {
+    /// Asks for a job and waits for its end, as far as `bulk` says so.
+    pub(crate) fn bulk(&self, kind: Kind, path: &str, body: &Map<String, Value>, bulk: &Bulk) -> Result<ExitCode> {
+        match self.start(kind, path, body, bulk)? {
+            Some(id) => self.wait(kind, &id, bulk.timeout),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    /// Asks for a job: only what it would do (`--dry-run`), or, once it is clear how much that is, to do it. None: there is nothing
+    /// to wait for.
+    pub(crate) fn start(&self, kind: Kind, path: &str, body: &Map<String, Value>, bulk: &Bulk) -> Result<Option<String>> {
         let mut body = body.clone();
-        body.extend(crate::args::given([("rate", bulk.rate.map(Value::from)), ("concurrency", bulk.concurrency.map(Value::from))]));
+        body.extend(given([("rate", bulk.rate.map(Value::from)), ("concurrency", bulk.concurrency.map(Value::from))]));
         let ask = |dry: bool| {
             let mut body = body.clone();
             body.extend(dry.then(|| ("dry_run".to_owned(), true.into())));
             self.http.order(Method::POST, path, &body.into())
         };
         if bulk.dry_run {
-            out::show(self.format, &ask(true)?, would);
-            return Ok(ExitCode::SUCCESS);
+            out::show(self.format, &ask(true)?, kind.plan);
+            return Ok(None);
         }
-        if !bulk.yes {
-            let plan = ask(true)?;
-            for warning in plan["warnings"].as_array().into_iter().flatten() {
-                self.screen.remark(&format!("warning: {}", text(warning)));
-            }
-            let count = plan["count"].as_u64().or(plan["would_start"].as_u64()).unwrap_or_default();
-            if count == 0 {
-                out::show(self.format, &plan, |plan| format!("nothing to do\n{}", would(plan)));
-                return Ok(ExitCode::SUCCESS);
-            }
-            if count > 1 {
-                self.screen.confirm(&format!("{verb} {count} runs?"))?;
-            }
+        if !bulk.yes && !self.is_wanted(kind, &ask(true)?)? {
+            return Ok(None);
         }
         let job = ask(false)?;
         let id = text(&job["job_id"]);
         if bulk.no_wait {
             out::show(self.format, &job, |_| id);
-            return Ok(ExitCode::SUCCESS);
+            return Ok(None);
         }
-        self.wait(kind, &id, bulk.timeout)
+        Ok(Some(id))
+    }
+
+    /// Shows the warnings of a plan, and asks if more than one run is meant.
+    fn is_wanted(&self, kind: Kind, plan: &Value) -> Result<bool> {
+        for warning in plan["warnings"].as_array().into_iter().flatten() {
+            self.screen.remark(&format!("warning: {}", text(warning)));
+        }
+        let count = plan["count"].as_u64().or(plan["would_start"].as_u64()).unwrap_or_default();
+        if count == 0 {
+            out::show(self.format, plan, |plan| format!("nothing to do\n{}", (kind.plan)(plan)));
+        }
+        if count > 1 {
+            let more = if plan["complete"] == false { "more than " } else { "" };
+            self.screen.confirm(&format!("{} {more}{count} runs?", kind.verb))?;
+        }
+        Ok(count > 0)
     }
 
     /// Waits until a job has ended, and tells what it came to.
     pub(crate) fn wait(&self, kind: Kind, id: &str, timeout: u64) -> Result<ExitCode> {
+        let job = self.until_end(kind, id, timeout)?;
+        out::show(self.format, &job, render);
+        if failed(&job) > 0 && self.format == Format::Table {
+            self.failures(kind, id)?;
+        }
+        Ok(self.code(&job))
+    }
+
+    /// Waits until a job has ended. An interruption and a time-out leave it as it is, and say how to come back to it.
+    pub(crate) fn until_end(&self, kind: Kind, id: &str, timeout: u64) -> Result<Value> {
         let (begun, stop) = (Instant::now(), stop_on_signal()?);
         let (mut interval, mut before) = (FASTEST, Value::Null);
         let path = format!("{}/{}", kind.path, segment(id));
-        let later = format!("it goes on; look with `{0} {id} --wait`, cancel with `{0} {id} --cancel`", kind.command);
         loop {
             let job = self.http.fetch(&path)?;
             if has_ended(&job) {
                 self.screen.end_progress();
-                return self.ended(kind, &job);
+                return Ok(job);
             }
             self.screen.progress(&line(&job));
             let unfinished = |why: &str, code| {
                 self.screen.end_progress();
-                Err(Error::new(format!("{why}: {}", line(&job))).with_code(code).with_hint(later.clone()))
+                let hint = format!("it goes on; look with `{0} {id} --wait`, cancel with `{0} {id} --cancel`", kind.command);
+                Err(Error::new(format!("{why}: {}", line(&job))).with_code(code).with_hint(hint))
             };
             if stop.load(Ordering::Relaxed) {
                 return unfinished("interrupted", INTERRUPTED);
@@ -99,18 +126,13 @@ impl Desk<'_> {
             }
             interval = if job["counts"] == before["counts"] { (interval * 2).min(SLOWEST) } else { FASTEST };
             before = job;
-            std::thread::sleep(interval);
+            pause(interval, &stop);
         }
     }
 
-    /// Exit code 0 when all was done, 1 when something failed or it did not come to its end.
-    fn ended(&self, kind: Kind, job: &Value) -> Result<ExitCode> {
-        let failed = job["counts"]["failed"].as_u64().unwrap_or_default();
-        out::show(self.format, job, render);
-        if failed > 0 && self.format == Format::Table {
-            self.failures(kind, &text(&job["job_id"]))?;
-        }
-        Ok(ExitCode::from(if job["status"] == "completed" && failed == 0 { 0 } else { FAILED }))
+    /// 0 when all was done, 1 when something failed or it did not come to its end.
+    pub(crate) fn code(&self, job: &Value) -> ExitCode {
+        ExitCode::from(if job["status"] == "completed" && failed(job) == 0 { 0 } else { FAILED })
     }
 
     /// The first results that are failures.
@@ -120,6 +142,18 @@ impl Desk<'_> {
         let rows: Vec<_> = failed.take(SHOWN).map(|result| vec![text(&result[kind.item]), text(&result["detail"])]).collect();
         say!("{}\nall of them: {} {id} --results", self.screen.table(&[kind.item, "failed because"], rows), kind.command);
         Ok(())
+    }
+}
+
+fn failed(job: &Value) -> u64 {
+    job["counts"]["failed"].as_u64().unwrap_or_default()
+}
+
+/// Sleeps, and wakes soon after an interruption.
+fn pause(interval: Duration, stop: &AtomicBool) {
+    let end = Instant::now() + interval;
+    while Instant::now() < end && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(FASTEST.min(end.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -153,6 +187,22 @@ pub(crate) fn render(job: &Value) -> String {
         ("created", text(&job["created_at"])),
         ("ended", text(&job["ended_at"])),
     ])
+}
+
+/// A line for each job.
+pub(crate) fn jobs(screen: Screen, found: &Value) -> String {
+    let rows: Vec<_> = found["jobs"].as_array().into_iter().flatten().map(row).collect();
+    if rows.is_empty() {
+        return "no jobs".to_owned();
+    }
+    screen.table(&["job", "kind", "status", "selected", "done", "skipped", "failed", "created", "by", "reason"], rows)
+}
+
+fn row(job: &Value) -> Vec<String> {
+    let counts = ["selected", "done", "skipped", "failed"].map(|name| text(&job["counts"][name]));
+    let before = ["job_id", "kind", "status"].map(|name| text(&job[name]));
+    let after = ["created_at", "created_by", "reason"].map(|name| text(&job[name]));
+    before.into_iter().chain(counts).chain(after).collect()
 }
 
 /// What a dry run says, for people: how many, then each with what would become of it.

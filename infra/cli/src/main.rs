@@ -14,6 +14,7 @@ mod out;
 mod pages;
 mod problem;
 mod provider;
+mod replay;
 mod run;
 mod screen;
 mod stack;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
         args::Command::Stack(command) => stack::execute(command, &env),
         args::Command::Run(command) => run::execute(&command, &env),
         args::Command::Dlq(command) => dlq::execute(&command, &env),
+        args::Command::Replay(command) => replay::execute(&command, &env),
+        args::Command::Replays(command) => replay::look(&command, &env),
         args::Command::Provider(command) => provider::execute(&command, &env),
         args::Command::Agents(command) => agents::execute(&command, &env),
     };

@@ -5,6 +5,7 @@ mod bulk;
 mod dlq;
 mod filters;
 mod provider;
+mod replay;
 mod run;
 mod stack;
 mod target;
@@ -16,6 +17,7 @@ pub(crate) use self::bulk::{Bulk, Change};
 pub(crate) use self::dlq::{Discard, Dlq, DlqCommand, Job, Letters, LettersCommand, ListDead, RetryAll, RetryDead, Selection, ShowDead};
 pub(crate) use self::filters::{Filters, given};
 pub(crate) use self::provider::{Provider, ProviderCommand};
+pub(crate) use self::replay::{Replay, Replays};
 pub(crate) use self::run::{Run, RunCommand, Show, Start, Tail};
 pub(crate) use self::stack::{Invoke, Logs, Profile, Stack, Up, as_file};
 pub(crate) use self::target::{Format, Target};
@@ -45,6 +47,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Dead runs: what died and why; put back or give up one, several, all
     Dlq(Dlq),
+    /// Past events as new runs, with another model or agent if wanted; old and new side by side
+    Replay(Box<Replay>),
+    /// The replays that there were: progress, results, cancel
+    Replays(Replays),
     /// Which models may be asked: see it, switch one off, send everything to another; acts within seconds, with no deploy
     Provider(Provider),
     /// Agents as files: check, compile, show and compare what infra/agents says

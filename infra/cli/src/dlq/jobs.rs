@@ -8,7 +8,7 @@ use super::JOBS;
 use crate::args::Job;
 use crate::error::Result;
 use crate::http::{Method, segment};
-use crate::job::{Desk, Kind, render};
+use crate::job::{Desk, jobs, render};
 use crate::out::{self, show_rows};
 use crate::pages;
 use crate::screen::{Screen, text};
@@ -19,31 +19,15 @@ pub(super) fn list(desk: &Desk<'_>, limit: usize) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line for each job.
-pub(crate) fn jobs(screen: Screen, found: &Value) -> String {
-    let rows: Vec<_> = found["jobs"].as_array().into_iter().flatten().map(row).collect();
-    if rows.is_empty() {
-        return "no jobs".to_owned();
-    }
-    screen.table(&["job", "kind", "status", "selected", "done", "skipped", "failed", "created", "by", "reason"], rows)
-}
-
-fn row(job: &Value) -> Vec<String> {
-    let counts = ["selected", "done", "skipped", "failed"].map(|name| text(&job["counts"][name]));
-    let before = ["job_id", "kind", "status"].map(|name| text(&job[name]));
-    let after = ["created_at", "created_by", "reason"].map(|name| text(&job[name]));
-    before.into_iter().chain(counts).chain(after).collect()
-}
-
 /// Shows a job, waits for it, shows what it did, or cancels it.
-pub(crate) fn one(desk: &Desk<'_>, kind: Kind, wanted: &Job) -> Result<ExitCode> {
-    let path = format!("{}/{}", kind.path, segment(&wanted.id));
+pub(super) fn one(desk: &Desk<'_>, wanted: &Job) -> Result<ExitCode> {
+    let path = format!("{}/{}", JOBS.path, segment(&wanted.id));
     if wanted.wait {
-        return desk.wait(kind, &wanted.id, wanted.timeout);
+        return desk.wait(JOBS, &wanted.id, wanted.timeout);
     }
     if wanted.results {
         let found = pages::fetch(desk.http, &format!("{path}/results"), &Map::new(), "results", usize::MAX)?;
-        show_rows(desk.format, &found, "results", |found| results(desk.screen, kind, found));
+        show_rows(desk.format, &found, "results", |found| results(desk.screen, found));
         return Ok(ExitCode::SUCCESS);
     }
     let job = if wanted.cancel {
@@ -55,7 +39,7 @@ pub(crate) fn one(desk: &Desk<'_>, kind: Kind, wanted: &Job) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn results(screen: Screen, kind: Kind, found: &Value) -> String {
-    let row = |result: &Value| [kind.item, "outcome", "at", "detail"].map(|name| text(&result[name])).to_vec();
-    screen.table(&[kind.item, "outcome", "at", "detail"], found["results"].as_array().into_iter().flatten().map(row))
+fn results(screen: Screen, found: &Value) -> String {
+    let row = |result: &Value| [JOBS.item, "outcome", "at", "detail"].map(|name| text(&result[name])).to_vec();
+    screen.table(&[JOBS.item, "outcome", "at", "detail"], found["results"].as_array().into_iter().flatten().map(row))
 }

@@ -13,13 +13,15 @@ use crate::args::{Dlq, DlqCommand};
 use crate::config::Env;
 use crate::error::Result;
 use crate::http::Http;
-use crate::job::{Desk, Kind};
+use crate::job::{Desk, Kind, would};
 use crate::screen::Screen;
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
 /// Bulk actions on dead runs.
-const JOBS: Kind = Kind { path: "/v1/dlq/jobs", command: "reprise dlq job", item: "run_id" };
+const JOBS: Kind = Kind { path: "/v1/dlq/jobs", command: "reprise dlq job", item: "run_id", verb: "put back", plan: would };
+/// Those that give up.
+const DISCARDS: Kind = Kind { verb: "give up", ..JOBS };
 
 pub(crate) fn execute(dlq: &Dlq, env: &Env) -> Result<ExitCode> {
     let http = Http::to(&dlq.target, env, CALL_LIMIT)?;
@@ -32,7 +34,7 @@ pub(crate) fn execute(dlq: &Dlq, env: &Env) -> Result<ExitCode> {
         DlqCommand::RetryAll(retry) => retry::all(&desk, retry),
         DlqCommand::Discard(discard) => retry::discard(&desk, discard),
         DlqCommand::Jobs(wanted) => jobs::list(&desk, wanted.limit),
-        DlqCommand::Job(wanted) => jobs::one(&desk, JOBS, wanted),
+        DlqCommand::Job(wanted) => jobs::one(&desk, wanted),
         DlqCommand::Letters(letters) => letters::execute(&desk, letters),
     }
 }

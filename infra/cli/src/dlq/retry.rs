@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
-use super::JOBS;
+use super::{DISCARDS, JOBS};
 use crate::args::{Bulk, Change, Discard, RetryAll, RetryDead, Selection, given};
 use crate::error::{Error, Result};
 use crate::http::{Method, segment};
@@ -45,7 +45,7 @@ pub(super) fn some(desk: &Desk<'_>, retry: &RetryDead) -> Result<ExitCode> {
     }
     body.extend(canary(retry.canary, retry.canary_timeout));
     body.extend(selected(&retry.selection)?);
-    desk.bulk(JOBS, "/v1/dlq/retry", &body, &retry.bulk, "put back")
+    desk.bulk(JOBS, "/v1/dlq/retry", &body, &retry.bulk)
 }
 
 pub(super) fn all(desk: &Desk<'_>, retry: &RetryAll) -> Result<ExitCode> {
@@ -53,7 +53,7 @@ pub(super) fn all(desk: &Desk<'_>, retry: &RetryAll) -> Result<ExitCode> {
     body.extend(given([("tenant", retry.tenant.as_ref().map(|tenant| json!(tenant)))]));
     if !retry.native {
         body.extend(canary(retry.canary, retry.canary_timeout));
-        return desk.bulk(JOBS, "/v1/dlq/retry-all", &body, &retry.bulk, "put back");
+        return desk.bulk(JOBS, "/v1/dlq/retry-all", &body, &retry.bulk);
     }
     if !retry.bulk.yes {
         desk.screen.confirm("move every message of the dead-letter queue back, of all tenants?")?;
@@ -73,7 +73,7 @@ pub(super) fn discard(desk: &Desk<'_>, discard: &Discard) -> Result<ExitCode> {
         return one(desk, id, "discard", body, false);
     }
     body.extend(selected(&discard.selection)?);
-    desk.bulk(JOBS, "/v1/dlq/discard", &body, &discard.bulk, "give up")
+    desk.bulk(DISCARDS, "/v1/dlq/discard", &body, &discard.bulk)
 }
 
 /// The one run that is named, where nothing makes a job of it.

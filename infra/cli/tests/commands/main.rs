@@ -4,6 +4,7 @@
 
 mod agents;
 mod dlq;
+mod replay;
 mod run;
 mod stack;
 mod support;
