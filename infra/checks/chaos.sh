@@ -20,7 +20,7 @@ finish() {
     trap - EXIT
     if [ "$code" -ne 0 ]; then
         # What explains a broken promise, by the id of its run.
-        for function in agent-api queue-consumer dlq-redrive sweeper; do
+        for function in agent-api queue-consumer dlq-redrive operator-api sweeper; do
             reprise stack logs "$function" --name chaos --tail 10000 >"$logs/$function.log" 2>&1 || true
         done
         echo "the logs of the functions, the emulator and the model are in $logs, the runs with a broken promise in $cases" >&2

@@ -16,7 +16,7 @@ finish() {
     code=$?
     trap - EXIT
     if [ "$code" -ne 0 ]; then
-        for function in agent-api queue-consumer dlq-redrive sweeper; do
+        for function in agent-api queue-consumer dlq-redrive operator-api sweeper; do
             echo "--- the last lines of $function"
             reprise stack logs "$function" --name test --tail 25 || true
         done

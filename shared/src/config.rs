@@ -80,6 +80,8 @@ pub mod variables {
     ];
     /// What `dlq-redrive` reads.
     pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
+    /// What `operator-api` reads.
+    pub const OPERATOR_API: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, API_AUTH, LOG_LEVEL];
     /// What `sweeper` reads.
     pub const SWEEPER: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, MAX_ATTEMPTS, LOG_LEVEL];
 }

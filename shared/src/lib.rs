@@ -7,6 +7,7 @@
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "a part of the crate agent-files, compiled here for its tests")]
 mod agent_folder;
+pub mod backup;
 pub mod config;
 pub mod definitions;
 pub mod domain;

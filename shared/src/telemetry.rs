@@ -20,7 +20,7 @@ pub fn start(env: &Environment) -> Result<(), ConfigError> {
     let level: tracing::Level = level.parse().map_err(|_| wrong())?;
     // Libraries speak only when something is wrong: below that they may print requests. The provider crate not even then: it prints
     // answers, and what went wrong is told by the model adapter.
-    let ours = ["shared", "health", "agent_api", "queue_consumer", "dlq_redrive", "sweeper"];
+    let ours = ["shared", "health", "agent_api", "queue_consumer", "dlq_redrive", "operator_api", "sweeper"];
     let filter = EnvFilter::new(ours.iter().fold("warn,genai=off".to_owned(), |filter, target| format!("{filter},{target}={level}")));
     tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_env_filter(filter).with_target(false).init();
     Ok(())

@@ -127,11 +127,17 @@ fn health_changes_nothing_and_only_the_consumer_takes_tasks_off_the_queue() {
     for action in ["dynamodb:Put", "dynamodb:Update", "dynamodb:Delete", "sqs:Send", "sqs:Receive", "sqs:Delete", "bedrock:"] {
         assert!(!may("HealthRole", action, None), "health may {action}…");
     }
-    for role in ["AgentApiRole", "DlqRedriveRole", "HealthRole", "SweeperRole"] {
+    for role in ["AgentApiRole", "DlqRedriveRole", "HealthRole", "OperatorApiRole", "SweeperRole"] {
         assert!(!may(role, "sqs:Receive", Some("Tasks")), "{role} may take tasks");
     }
     assert!(may("QueueConsumerRole", "sqs:Receive", Some("Tasks")));
     assert!(may("DlqRedriveRole", "sqs:StartMessageMoveTask", Some("DeadLetters")));
+    for role in ["AgentApiRole", "DlqRedriveRole", "HealthRole", "QueueConsumerRole", "SweeperRole", "OperatorApiRole"] {
+        assert_eq!(may(role, "dynamodb:Scan", Some("Table")), role == "OperatorApiRole", "{role}: only operators read the whole table");
+    }
+    for action in ["dynamodb:Update", "dynamodb:Delete", "dynamodb:BatchWrite", "sqs:", "bedrock:", "secretsmanager:"] {
+        assert!(!may("OperatorApiRole", action, None), "operator-api may {action}…");
+    }
     assert!(may("SweeperRole", "sqs:Delete", Some("DeadLetters")) && !may("SweeperRole", "bedrock:", None));
 }
 

@@ -20,6 +20,7 @@ fn variables_read() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("agent-api", variables::AGENT_API),
         ("queue-consumer", variables::QUEUE_CONSUMER),
         ("dlq-redrive", variables::DLQ_REDRIVE),
+        ("operator-api", variables::OPERATOR_API),
         ("sweeper", variables::SWEEPER),
     ])
 }

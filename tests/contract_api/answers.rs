@@ -23,9 +23,10 @@ use crate::document::DOCUMENT;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::streams;
 use crate::world::{Answer, World, scripted, world};
-use crate::{openai, providers};
+use crate::{openai, operators, providers};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
+const NO_INCIDENT: &str = "inc_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
 const NO_EVENT: &str = "evt_01KAM3Q5T07YPB3GZ5X1QD8E2R";
 const NO_CONVERSATION: &str = "conv_01KAM3Q5T0V5E8R2D7C4B9A1XG";
 
@@ -43,6 +44,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         dead_letters().await,
         probes().await,
         providers::all().await,
+        operators::all().await,
         refusals().await,
         openai,
         histories,
@@ -221,6 +223,7 @@ async fn refusals() -> Vec<Answer> {
         let good_id = match operation.path {
             path if path.contains("conversations") || path.contains("history") => NO_CONVERSATION,
             path if path.contains("events") => NO_EVENT,
+            path if path.contains("incidents") => NO_INCIDENT,
             _ => NO_RUN,
         };
         let request = good(&operation, good_id);
@@ -232,6 +235,8 @@ async fn refusals() -> Vec<Answer> {
             let world = world();
             world.store.set_down(true);
             *world.queue.is_down.lock().unwrap() = true;
+            *world.incidents.is_down.lock().unwrap() = true;
+            *world.table.is_down.lock().unwrap() = true;
             answers.push(world.call(request.clone().from(OWNER)).await);
         }
         if operation.path.contains("{id}") {

@@ -22,6 +22,8 @@ mod openai_refused;
 #[cfg(test)]
 mod openai_runs;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod providers;

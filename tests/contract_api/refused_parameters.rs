@@ -27,6 +27,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
         let schema = match operation.path {
             path if path.contains("conversations") || path.contains("history") => "ConversationId",
             path if path.contains("events") => "EventId",
+            path if path.contains("incidents") => "IncidentId",
             _ => "RunId",
         };
         let validator = DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"][schema]);
@@ -42,7 +43,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 11);
+    assert_eq!(routes, 14);
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn the_gateway_streams_what_the_functions_stream_for_as_long_as_they_run() {
 
 #[tokio::test]
 async fn each_function_answers_the_routes_that_the_template_gives_it_and_no_others() {
-    let folders = ["agent-api", "dlq-redrive", "health"];
+    let folders = ["agent-api", "dlq-redrive", "operator-api", "health"];
     for ((method, path), (folder, _)) in routes() {
         for candidate in folders {
             let world = world();

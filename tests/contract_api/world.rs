@@ -1,4 +1,4 @@
-//! The three functions of the API in process, over in-memory ports.
+//! The functions of the API in process, over in-memory ports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use dlq_redrive::DlqApi;
 use health::{Check, Checks, HealthApi};
 use lambda_http::Body;
 use lambda_http::http::HeaderMap;
+use operator_api::OperatorApi;
 use serde_json::{Value, json};
 use shared::config::ApiAuth;
 use shared::domain::clock::{Clock, after};
@@ -21,7 +22,8 @@ use shared::domain::waiting::{ASK_HUMAN, Waiting};
 use shared::engine::Window;
 use shared::engine::ports::Model;
 use shared::fakes::{
-    CountingHold, FixedClock, MemoryBreakers, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, an_event, engine, routes_over,
+    CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryQueue, MemoryStore, MemoryTable, Scripted, ScriptedModel, a_run,
+    an_event, engine, routes_over,
 };
 use shared::http::{Api, respond};
 use shared::intake::Intake;
@@ -37,7 +39,10 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) switches: Arc<MemoryBreakers>,
     agent: AgentApi,
+    pub(crate) incidents: Arc<MemoryIncidents>,
+    pub(crate) table: Arc<MemoryTable>,
     dlq: DlqApi,
+    operator: OperatorApi,
     health: HealthApi,
 }
 
@@ -101,7 +106,11 @@ impl World {
         // Shorter than the engine's model calls (20 s), so that one call that hangs is cut and handed over.
         let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(10) };
         let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock: clock.clone() };
+        let (incidents, table) = (Arc::new(MemoryIncidents::default()), Arc::new(MemoryTable::default()));
         Self {
+            operator: OperatorApi { incidents: incidents.clone(), table: table.clone(), clock: clock.clone(), auth },
+            incidents,
+            table,
             agent: AgentApi {
                 intake: Arc::new(intake),
                 records: store.clone(),
@@ -136,6 +145,7 @@ impl World {
         match folder {
             "agent-api" => &self.agent,
             "dlq-redrive" => &self.dlq,
+            "operator-api" => &self.operator,
             "health" => &self.health,
             other => panic!("no function of the API is in functions/{other}"),
         }
@@ -147,6 +157,7 @@ impl World {
         let folder = match asked.route.split('/').nth(1) {
             Some("health" | "healthz" | "api") => "health",
             _ if asked.route.starts_with("/v1/dlq") => "dlq-redrive",
+            _ if ["/v1/incidents", "/v1/backup"].iter().any(|start| asked.route.starts_with(start)) => "operator-api",
             _ => "agent-api",
         };
         let response = respond(self.function(folder), asked.into_request()).await;
@@ -175,7 +186,10 @@ impl World {
             };
             let address = match run {
                 Some(run) => format!("/live/v1/runs/{run}"),
-                None => format!("/live/v1/events/{}", body["event_id"].as_str().unwrap()),
+                None => match body["incident_id"].as_str() {
+                    Some(incident) => format!("/live/v1/incidents/{incident}"),
+                    None => format!("/live/v1/events/{}", body["event_id"].as_str().unwrap()),
+                },
             };
             assert_eq!(location.to_str().unwrap(), address);
         }

@@ -50,7 +50,7 @@ impl<'a> NothingWritten<'a> {
 
     /// What the functions of the API did since. The sweeper ticks whenever it is time, and other tests have tables of their own.
     fn calls(&self) -> Vec<Call> {
-        let of_the_api = |call: &Call| ["agent-api", "dlq-redrive", "health"].contains(&call.function.as_str());
+        let of_the_api = |call: &Call| ["agent-api", "dlq-redrive", "operator-api", "health"].contains(&call.function.as_str());
         self.stack.calls("", self.since).into_iter().filter(of_the_api).collect()
     }
 }

@@ -44,7 +44,7 @@ fn each_message_of_a_batch_that_cannot_be_worked_on_is_named() {
 
 #[test]
 fn a_store_that_is_not_there_is_a_503_without_internals() {
-    for (name, route) in [("agent-api", "/v1/runs"), ("dlq-redrive", "/v1/dlq")] {
+    for (name, route) in [("agent-api", "/v1/runs"), ("dlq-redrive", "/v1/dlq"), ("operator-api", "/v1/incidents")] {
         let function = Function::start(name, &[]);
         let _ = function.api.must_hear("next");
         function.api.invoke(get(route));

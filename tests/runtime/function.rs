@@ -9,11 +9,12 @@ use tests::runtime_api::RuntimeApi;
 use tests::wait_for;
 
 /// Every function, and the variables that it must have; dependencies are closed ports unless a test says otherwise.
-pub(crate) const FUNCTIONS: [(&str, &[&str]); 5] = [
+pub(crate) const FUNCTIONS: [(&str, &[&str]); 6] = [
     ("health", shared::config::variables::HEALTH),
     ("agent-api", shared::config::variables::AGENT_API),
     ("queue-consumer", shared::config::variables::QUEUE_CONSUMER),
     ("dlq-redrive", shared::config::variables::DLQ_REDRIVE),
+    ("operator-api", shared::config::variables::OPERATOR_API),
     ("sweeper", shared::config::variables::SWEEPER),
 ];
 

@@ -50,7 +50,7 @@ fn a_function_asks_for_work_before_it_connects_to_anything_else() {
         let (aws, model) = (Mute::start(), Mute::start());
         let (endpoint, base_url) = (format!("http://{}", aws.address), format!("http://{}/v1/", model.address));
         let mut changes = vec![("AWS_ENDPOINT_URL", Some(endpoint.as_str()))];
-        if name != "dlq-redrive" {
+        if !["dlq-redrive", "operator-api"].contains(&name) {
             changes.push(("MODEL_BASE_URL", Some(base_url.as_str())));
         }
         let function = Function::start(name, &changes);

@@ -222,7 +222,7 @@ fn body<T: Serialize>(record: &T, key: Key) -> Result<Item, JournalError> {
     Ok(item)
 }
 
-fn from_json<T: DeserializeOwned>(item: &Item, attribute: &'static str) -> Result<T, JournalError> {
+pub(super) fn from_json<T: DeserializeOwned>(item: &Item, attribute: &'static str) -> Result<T, JournalError> {
     let text = item.get(attribute).and_then(|value| value.as_s().ok()).ok_or(JournalError::NotFound)?;
     serde_json::from_str(text).map_err(unavailable)
 }

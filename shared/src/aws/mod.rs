@@ -13,6 +13,8 @@ mod events;
 #[cfg(feature = "dynamodb")]
 mod expression;
 #[cfg(feature = "dynamodb")]
+mod incidents;
+#[cfg(feature = "dynamodb")]
 mod items;
 #[cfg(feature = "dynamodb")]
 mod journal;
@@ -36,6 +38,8 @@ mod sweep_tests;
 mod tests;
 #[cfg(feature = "dynamodb")]
 mod transact;
+#[cfg(feature = "dynamodb")]
+mod whole_table;
 #[cfg(feature = "dynamodb")]
 mod writes;
 

@@ -106,6 +106,11 @@ typed_id!(
     JobId,
     "job_"
 );
+typed_id!(
+    /// Something that went wrong with the system, and what people did about it.
+    IncidentId,
+    "inc_"
+);
 
 /// Who pays. Starts every key in the table, so it may hold only characters that cannot end a key part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -20,6 +20,7 @@ pub mod event;
 pub mod failure;
 pub mod id;
 pub mod idempotency;
+pub mod incident;
 pub mod job;
 pub mod job_message;
 pub mod message;

@@ -2,9 +2,11 @@
 
 mod breakers;
 mod events;
+mod incidents;
 mod jobs;
 mod store;
 mod sweeping;
+mod whole_table;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -16,8 +18,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use self::breakers::{MemoryBreakers, routes, routes_over};
+pub use self::incidents::MemoryIncidents;
 pub use self::jobs::MemoryJobs;
 pub use self::store::{MemoryStore, Tables};
+pub use self::whole_table::MemoryTable;
 use crate::domain::agent::DEFAULT_AGENT;
 use crate::domain::clock::{Clock, after};
 use crate::domain::conversation::Conversation;

@@ -71,7 +71,7 @@ pub(crate) struct Status {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Logs {
-    /// emulator, model, build, tools, deploy, or a function: health, agent-api, queue-consumer, dlq-redrive, sweeper
+    /// emulator, model, build, tools, deploy, or a function: health, agent-api, queue-consumer, dlq-redrive, operator-api, sweeper
     #[arg(default_value = "agent-api")]
     pub(crate) source: String,
     #[command(flatten)]
@@ -89,7 +89,7 @@ pub(crate) struct Logs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Invoke {
-    /// health, agent-api, queue-consumer, dlq-redrive or sweeper
+    /// health, agent-api, queue-consumer, dlq-redrive, operator-api or sweeper
     pub(crate) function: String,
     /// A file, or the name of a fixture in tests/fixtures/events/FUNCTION/ (left out: the first; `list` names them)
     #[arg(long, value_name = "FILE|NAME")]

@@ -31,7 +31,7 @@ pub(crate) use layout::repository;
 pub(crate) use signals::stop_on_signal;
 
 /// The deployed functions, in the order of the template; folder, crate, binary and artefact have the same name.
-pub(crate) const FUNCTIONS: [&str; 5] = ["health", "agent-api", "queue-consumer", "dlq-redrive", "sweeper"];
+pub(crate) const FUNCTIONS: [&str; 6] = ["health", "agent-api", "queue-consumer", "dlq-redrive", "operator-api", "sweeper"];
 
 pub(crate) fn execute(command: Stack, env: &Env) -> Result<ExitCode> {
     match command {
