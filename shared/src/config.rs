@@ -15,6 +15,8 @@ pub mod variables {
     pub const TABLE_NAME: &str = "TABLE_NAME";
     /// The tasks queue's address.
     pub const TASK_QUEUE_URL: &str = "TASK_QUEUE_URL";
+    /// The address of the queue of jobs.
+    pub const JOBS_QUEUE_URL: &str = "JOBS_QUEUE_URL";
     /// The dead-letter queue's address.
     pub const DLQ_URL: &str = "DLQ_URL";
     /// The dead-letter queue's name for move tasks.
@@ -79,11 +81,11 @@ pub mod variables {
         LOG_LEVEL,
     ];
     /// What `dlq-redrive` reads.
-    pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
+    pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
     /// What `operator-api` reads.
     pub const OPERATOR_API: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, API_AUTH, LOG_LEVEL];
     /// What `sweeper` reads.
-    pub const SWEEPER: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, DLQ_ARN, MAX_ATTEMPTS, LOG_LEVEL];
+    pub const SWEEPER: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, MAX_ATTEMPTS, LOG_LEVEL];
 }
 
 /// A variable that stops the function.

@@ -16,6 +16,10 @@ mod expression;
 mod incidents;
 #[cfg(feature = "dynamodb")]
 mod items;
+#[cfg(feature = "sqs")]
+mod job_queue;
+#[cfg(feature = "dynamodb")]
+mod jobs;
 #[cfg(feature = "dynamodb")]
 mod journal;
 #[cfg(feature = "sqs")]
@@ -51,6 +55,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 #[cfg(feature = "dynamodb")]
 pub use items::Table;
+#[cfg(feature = "sqs")]
+pub use job_queue::JobMessages;
 #[cfg(feature = "sqs")]
 pub use queue::{DeadLetters, TaskQueue};
 #[cfg(feature = "secrets")]

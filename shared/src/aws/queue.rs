@@ -15,7 +15,7 @@ use crate::sweep::{Backlog, CanaryQueue};
 use crate::telemetry::chain;
 
 /// SQS delays and hides messages for whole seconds, up to these.
-const LONGEST_DELAY: u64 = 900;
+pub(super) const LONGEST_DELAY: u64 = 900;
 pub(super) const LONGEST_VISIBILITY: u64 = 43_200;
 /// The message group of canaries. No tenant has that name.
 const CANARIES: &str = "#canary";

@@ -1,5 +1,7 @@
 //! Between the Lambda runtime and an [`Api`]: an event in, an answer out, whole or as it comes.
 //!
+//! A function may be woken by a queue as well, see [`Deliveries`]: one deployment, one role, one place to look for what it does.
+//!
 //! API Gateway takes an answer of a function in one of two forms, and which one is said in the template, by route: a JSON object
 //! that holds all of it, or a stream that begins with a prelude. A function is not told, so its [`Api::streams`] says it.
 
@@ -7,6 +9,7 @@ use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use futures_util::future::join_all;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
@@ -16,28 +19,64 @@ use lambda_http::lambda_runtime::{FunctionResponse, LambdaEvent, MetadataPrelude
 use lambda_http::request::LambdaRequest;
 use lambda_http::tower::util::MapFutureLayer;
 use lambda_http::{Body, Request, RequestExt, Response, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
 
 use super::reply::{Payload, Work};
 use super::{Api, Call, Problem, Reply};
 
 /// An answer as the runtime takes it.
-type Answer = FunctionResponse<ApiGatewayProxyResponse, BoxStream<'static, Result<String, Infallible>>>;
+type Answer = FunctionResponse<Whole, BoxStream<'static, Result<String, Infallible>>>;
+
+/// An answer that is not streamed, as whoever woke the function takes it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Whole {
+    Request(ApiGatewayProxyResponse),
+    Delivery(Value),
+}
+
+/// What a function does with messages that a queue hands to it.
+#[async_trait]
+pub trait Deliveries: Send + Sync {
+    /// Works through a batch and says which of it is not done, in the words of the service that delivers. `deadline_ms` is when the
+    /// invocation ends, in milliseconds since 1970; it may be long past where the runtime does not know it.
+    async fn deliver(&self, batch: Value, deadline_ms: u64) -> Value;
+}
 
 /// Serves `api` until the sandbox ends.
 ///
 /// # Errors
 /// When the Lambda runtime cannot be reached.
 pub async fn serve(api: Arc<dyn Api>) -> Result<(), lambda_http::Error> {
+    run(api, None).await
+}
+
+/// The same, and what a queue delivers.
+///
+/// # Errors
+/// When the Lambda runtime cannot be reached.
+pub async fn serve_with(api: Arc<dyn Api>, deliveries: Arc<dyn Deliveries>) -> Result<(), lambda_http::Error> {
+    run(api, Some(deliveries)).await
+}
+
+async fn run(api: Arc<dyn Api>, deliveries: Option<Arc<dyn Deliveries>>) -> Result<(), lambda_http::Error> {
     let beside = Beside::default();
     let begun = beside.clone();
-    let handler = service_fn(move |event: LambdaEvent<LambdaRequest>| {
-        let (api, begun) = (Arc::clone(&api), begun.clone());
+    let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let (api, begun, deliveries) = (Arc::clone(&api), begun.clone(), deliveries.clone());
         async move {
-            let request = Request::from(event.payload).with_lambda_context(event.context);
+            if let Some(deliveries) = deliveries.filter(|_| is_batch(event.payload.get())) {
+                let done = deliveries.deliver(serde_json::from_str(event.payload.get())?, event.context.deadline).await;
+                return Ok(FunctionResponse::BufferedResponse(Whole::Delivery(done)));
+            }
+            let request: LambdaRequest = serde_json::from_str(event.payload.get())?;
+            let request = Request::from(request).with_lambda_context(event.context);
             let (is_streamed, mut reply) = handle(api.as_ref(), request).await;
             begun.begin(reply.work.take());
-            Ok::<_, Infallible>(if is_streamed { streamed(reply) } else { whole(reply).await })
+            Ok::<_, lambda_http::Error>(if is_streamed { streamed(reply) } else { whole(reply).await })
         }
     });
     // Outside all else: the answer was sent, or could not be. Nothing may be left when the runtime asks for the next event.
@@ -50,6 +89,16 @@ pub async fn serve(api: Arc<dyn Api>) -> Result<(), lambda_http::Error> {
         }
     });
     Runtime::new(handler).layer(TracingLayer::new()).layer(done).run().await
+}
+
+/// Whether an event is a batch of messages: what no request has is `Records`.
+fn is_batch(event: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Batch {
+        #[serde(rename = "Records")]
+        _records: Vec<serde::de::IgnoredAny>,
+    }
+    serde_json::from_str::<Batch>(event).is_ok()
 }
 
 /// Answers one request: whatever happens, a response with a request id. It is there when all of it is there, and the work beside it
@@ -94,7 +143,7 @@ async fn whole(reply: Reply) -> Answer {
     // Not in `headers` as well: API Gateway merges the two.
     response.multi_value_headers = reply.headers().collect();
     response.body = Some(Body::Text(text_of(reply.body).await));
-    FunctionResponse::BufferedResponse(response)
+    FunctionResponse::BufferedResponse(Whole::Request(response))
 }
 
 async fn text_of(body: Payload) -> String {
@@ -150,6 +199,14 @@ mod tests {
         assert_eq!(response.status(), 500);
         let Body::Text(text) = response.into_body() else { panic!("no text") };
         assert!(text.contains(r#""code":"internal""#) && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn what_a_queue_delivers_is_no_request() {
+        assert!(is_batch(r#"{"Records": [{"messageId": "m", "body": "{}", "eventSource": "aws:sqs"}]}"#));
+        for request in [r#"{"resource": "/v1/dlq", "body": "{\"Records\": []}"}"#, r#"{"Records": null}"#, "{}", ""] {
+            assert!(!is_batch(request), "{request}");
+        }
     }
 
     /// Its work is done only when nobody reads its pieces any more.
