@@ -28,6 +28,7 @@ pub mod overrides;
 pub mod pattern;
 pub mod price;
 pub mod principal;
+pub mod redact;
 pub mod revival;
 pub mod run;
 pub mod schema;
