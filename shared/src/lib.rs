@@ -18,6 +18,7 @@ pub mod heartbeat;
 pub mod intake;
 pub mod jobs;
 pub mod ledger;
+pub mod letters;
 pub mod operate;
 pub mod stream;
 pub mod sweep;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use queue_consumer::{Consumer, Visibility};
 use shared::engine::Engine;
+use shared::fakes::MemoryLetters;
 
 use crate::process::Process;
 use crate::scheduler::Sim;
@@ -28,7 +29,8 @@ impl Invocation {
     pub(crate) async fn handle(self, batch: Vec<Received>) {
         let visibility = SimVisibility { sim: self.sim.clone(), sqs: self.sqs.clone(), process: self.process.clone() };
         let heartbeats = Signs { sim: self.sim.clone(), process: self.process.clone() };
-        let consumer = Consumer { engine: self.engine, visibility: Arc::new(visibility), heartbeats: Arc::new(heartbeats) };
+        let letters = Arc::new(MemoryLetters::default());
+        let consumer = Consumer { engine: self.engine, visibility: Arc::new(visibility), heartbeats: Arc::new(heartbeats), letters };
         let mut event = SqsEvent::default();
         event.records = batch.iter().map(record).collect();
         let deadline = u64::try_from(self.deadline).unwrap_or(0);

@@ -216,7 +216,7 @@ impl Sqs {
         letters
             .map(|message| {
                 message.visible_at = until;
-                Letter { id: message.id.clone(), body: message.body.clone(), receipt: message.id.clone() }
+                Letter { id: message.id.clone(), body: message.body.clone(), receipt: message.id.clone(), ..Letter::default() }
             })
             .collect()
     }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use shared::domain::run::Run;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
+use shared::fakes::MemoryLetters;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{Backlog, CanaryQueue, Caretaker, DueEntry, DueIndex, Sweeper};
 
@@ -33,7 +34,12 @@ pub(crate) fn sweeper(store: &SimStore, queue: &SimQueue, max_attempts: u32) -> 
         attendant: Arc::new(caretaker),
         canaries: Arc::new(queue.clone()),
         heartbeats: Arc::new(Signs { sim, process }),
-        janitor: Janitor { letters: Arc::new(queue.clone()), records: Arc::new(store.clone()), clock: clock.clone() },
+        janitor: Janitor {
+            letters: Arc::new(queue.clone()),
+            records: Arc::new(store.clone()),
+            book: Arc::new(MemoryLetters::default()),
+            clock: clock.clone(),
+        },
         clock,
     }
 }

@@ -1,6 +1,8 @@
 //! What the queue consumer does with a batch: each message is a run, all runs of a batch advance at the same time
 //! (waiting for models is what costs money), and each has its own outcome.
 
+mod poison;
+
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -20,6 +22,7 @@ use shared::domain::task::{Canary, Message, Task};
 use shared::engine::ports::JournalError;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
 use shared::heartbeat::Heartbeats;
+use shared::letters::LetterBook;
 use shared::telemetry::chain;
 
 /// What is left of an invocation for the last writes and the answer.
@@ -81,6 +84,8 @@ pub struct Consumer {
     pub visibility: Arc<dyn Visibility>,
     /// Hears of canaries.
     pub heartbeats: Arc<dyn Heartbeats>,
+    /// Where messages are noted that are no tasks.
+    pub letters: Arc<dyn LetterBook>,
 }
 
 impl Consumer {
@@ -151,10 +156,7 @@ impl Consumer {
         let task = match Message::from_body(message.body.as_deref().unwrap_or_default()) {
             Ok(Message::Run(task)) => task,
             Ok(Message::Canary(canary)) => return self.heard(&canary).await,
-            Err(error) => {
-                tracing::error!(message = name, error = %error, "poison message, left for the dead-letter queue");
-                return Outcome::After(AT_ONCE);
-            }
+            Err(_) => return poison::note(self.letters.as_ref(), message, self.engine.clock.now()).await,
         };
         let delivery = Delivery { sent_at: sent_at(message), ..self.engine.delivery(name, place, receive_count(message)) };
         let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };

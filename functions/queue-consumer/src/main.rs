@@ -35,6 +35,6 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         limits: settings.limits,
         worker: format!("queue-consumer/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
-    let consumer = Consumer { engine, visibility: queue, heartbeats: table };
+    let consumer = Consumer { engine, visibility: queue, heartbeats: table.clone(), letters: table };
     lambda_runtime::run(service_fn(|event: LambdaEvent<_>| consumer.handle(event.payload, event.context.deadline))).await
 }

@@ -2,11 +2,13 @@
 
 use shared::domain::clock::Clock;
 use shared::domain::failure::FailureCode;
+use shared::domain::id::LetterId;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
 use shared::engine::CallError;
 use shared::engine::ports::{Model, ModelReply, ModelRequest};
-use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
+use shared::fakes::{FixedClock, MemoryLetters, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
+use shared::letters::{LetterBook, LetterStatus};
 use shared::sweep::Tally;
 
 use super::*;
@@ -41,6 +43,7 @@ struct World {
     store: Arc<MemoryStore>,
     hidden: Arc<Hidden>,
     heard: Arc<Heard>,
+    letters: Arc<MemoryLetters>,
     clock: Arc<FixedClock>,
     consumer: Consumer,
 }
@@ -49,8 +52,15 @@ fn world(model: Arc<dyn Model>) -> World {
     let (store, hidden) = (Arc::new(MemoryStore::default()), Arc::new(Hidden::default()));
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
     let engine = engine(store.clone(), Arc::new(MemoryQueue::default()), model, clock.clone());
-    let heard = Arc::new(Heard::default());
-    World { consumer: Consumer { engine, visibility: hidden.clone(), heartbeats: heard.clone() }, store, hidden, heard, clock }
+    let (heard, letters) = (Arc::new(Heard::default()), Arc::new(MemoryLetters::default()));
+    World {
+        consumer: Consumer { engine, visibility: hidden.clone(), heartbeats: heard.clone(), letters: letters.clone() },
+        store,
+        hidden,
+        heard,
+        letters,
+        clock,
+    }
 }
 
 impl World {
@@ -95,6 +105,24 @@ async fn only_what_is_not_done_returns_to_the_queue() {
         .await;
     assert_eq!(failures, ["poison", "empty"]);
     assert_eq!(w.store.get(good.id).unwrap().state, RunState::Completed);
+}
+
+#[tokio::test]
+async fn poison_is_noted_on_its_way_to_the_dead_letters_and_done_once_somebody_has_decided_so() {
+    let w = world(Arc::new(ScriptedModel::new([])));
+    assert_eq!(w.deliver(&[("poison", "not ours".into(), 1)]).await, ["poison"]);
+    let id = LetterId::of("not ours");
+    let mut record = w.letters.records.lock().unwrap()[&id].clone();
+    assert_eq!((record.message_id.as_str(), record.receives, record.status), ("poison", 1, LetterStatus::Open));
+    (record.status, record.covers, record.version) = (LetterStatus::Discarded, Some(w.clock.now()), 2);
+    assert!(w.letters.put_letter(&record).await.unwrap());
+    assert!(w.deliver(&[("poison", "not ours".into(), 2)]).await.is_empty(), "it may be deleted");
+    *w.letters.is_down.lock().unwrap() = true;
+    assert_eq!(
+        w.deliver(&[("poison", "not ours".into(), 3), ("other", "nor this".into(), 1)]).await,
+        ["poison", "other"],
+        "nothing is known of them"
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
         clock: clock.clone(),
         max_attempts: settings.max_attempts,
     };
-    let janitor = Janitor { letters, records: table.clone(), clock: clock.clone() };
+    let janitor = Janitor { letters, records: table.clone(), book: table.clone(), clock: clock.clone() };
     let sweeper = Sweeper { index: table.clone(), attendant: Arc::new(caretaker), canaries: queue, heartbeats: table, janitor, clock };
     let schedule = &Schedule { sweeper };
     let tick = |event: LambdaEvent<Value>| async move { schedule.tick(event.context.deadline).await.map_err(Error::from) };

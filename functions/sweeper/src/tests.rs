@@ -7,7 +7,7 @@ use shared::domain::clock::{Clock, between};
 use shared::domain::state::RunState;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
-use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, a_run};
+use shared::fakes::{FixedClock, MemoryLetters, MemoryQueue, MemoryStore, a_run};
 use shared::heartbeat::Heartbeats;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{CanaryQueue, Caretaker};
@@ -68,7 +68,8 @@ fn world() -> World {
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
     let caretaker =
         Caretaker { journal: store.clone(), queue: queue.clone(), backlog: queue.clone(), clock: clock.clone(), max_attempts: 3 };
-    let janitor = Janitor { letters: signs.clone(), records: store.clone(), clock: clock.clone() };
+    let janitor =
+        Janitor { letters: signs.clone(), records: store.clone(), book: Arc::new(MemoryLetters::default()), clock: clock.clone() };
     let sweeper = Sweeper {
         index: store.clone(),
         attendant: Arc::new(caretaker),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use futures_util::future::try_join_all;
+use jiff::Timestamp;
 
 use super::queue::{DeadLetters, LONGEST_VISIBILITY, depth, seconds};
 use super::unavailable;
@@ -32,9 +33,15 @@ impl Letters for DeadLetters {
         // A wait makes SQS ask all its servers; without one it looks at a few and often finds nothing.
         let receive = self.client.receive_message().queue_url(&self.url).max_number_of_messages(10).wait_time_seconds(1);
         let receive = receive.visibility_timeout(seconds(hidden, LONGEST_VISIBILITY));
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::SentTimestamp);
+        let receive = receive.message_system_attribute_names(MessageSystemAttributeName::SenderId);
         let messages = receive.send().await.map_err(unavailable)?.messages.unwrap_or_default();
         let letter = |message: aws_sdk_sqs::types::Message| {
-            Some(Letter { id: message.message_id?, body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
+            let told = |name| message.attributes.as_ref().and_then(|told| told.get(&name));
+            let sent_at = told(MessageSystemAttributeName::SentTimestamp).and_then(|at| Timestamp::from_millisecond(at.parse().ok()?).ok());
+            let sender = told(MessageSystemAttributeName::SenderId).cloned();
+            let (id, receipt) = (message.message_id?, message.receipt_handle?);
+            Some(Letter { id, body: message.body.unwrap_or_default(), receipt, sent_at, sender })
         };
         Ok(messages.into_iter().filter_map(letter).collect())
     }

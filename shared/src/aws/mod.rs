@@ -22,6 +22,8 @@ mod job_queue;
 mod jobs;
 #[cfg(feature = "dynamodb")]
 mod journal;
+#[cfg(feature = "dynamodb")]
+mod letter_book;
 #[cfg(feature = "sqs")]
 mod letters;
 #[cfg(feature = "dynamodb")]

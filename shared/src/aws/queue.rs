@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use super::unavailable;
 use crate::domain::task::{Canary, Task};
 use crate::engine::ports::{JournalError, Queue};
+use crate::letters::TaskSender;
 use crate::operate::{DeadLetterQueue, Move};
 use crate::sweep::{Backlog, CanaryQueue};
 use crate::telemetry::chain;
@@ -19,6 +20,8 @@ pub(super) const LONGEST_DELAY: u64 = 900;
 pub(super) const LONGEST_VISIBILITY: u64 = 43_200;
 /// The message group of canaries. No tenant has that name.
 const CANARIES: &str = "#canary";
+/// The message group of poison letters that are sent back. No tenant has that name.
+const LETTERS: &str = "#letters";
 /// How many batches of ten a search of the dead-letter queue looks at.
 const SEARCH_BATCHES: usize = 10;
 /// How long a searched message is hidden if the search dies.
@@ -92,6 +95,16 @@ impl CanaryQueue for TaskQueue {
     async fn send_canary(&self, canary: &Canary) -> Result<(), JournalError> {
         // A group of its own, so that it waits behind no tenant's backlog: it asks whether the queue is served, not how busy it is.
         let message = self.client.send_message().queue_url(&self.url).message_body(canary.to_body()).message_group_id(CANARIES);
+        message.send().await.map(|_| ()).map_err(unavailable)
+    }
+}
+
+#[async_trait]
+impl TaskSender for TaskQueue {
+    async fn send_text(&self, body: &str) -> Result<(), JournalError> {
+        // In the line of its tenant, if it has one.
+        let group = Task::from_body(body).map_or_else(|_| LETTERS.to_owned(), |task| task.tenant.to_string());
+        let message = self.client.send_message().queue_url(&self.url).message_body(body).message_group_id(group);
         message.send().await.map(|_| ()).map_err(unavailable)
     }
 }

@@ -152,12 +152,13 @@ async fn letters_are_hidden_for_as_long_as_told() {
             ReceiveMessageOutput::builder().messages(Message::builder().message_id("m").body("b").receipt_handle("r").build()).build()
         });
     let taken = dead_letters!(rule).take(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(taken, [Letter { id: "m".into(), body: "b".into(), receipt: "r".into() }]);
+    assert_eq!(taken, [Letter { id: "m".into(), body: "b".into(), receipt: "r".into(), ..Letter::default() }]);
 }
 
 #[tokio::test]
 async fn letters_are_deleted_and_given_back_ten_at_a_time() {
-    let letters: Vec<_> = (0..25).map(|n| Letter { id: n.to_string(), body: String::new(), receipt: n.to_string() }).collect();
+    let letters: Vec<_> =
+        (0..25).map(|n| Letter { id: n.to_string(), body: String::new(), receipt: n.to_string(), ..Letter::default() }).collect();
     let delete = mock!(aws_sdk_sqs::Client::delete_message_batch)
         .match_requests(|batch| batch.entries().len() <= 10)
         .then_output(|| DeleteMessageBatchOutput::builder().set_successful(Some(vec![])).set_failed(Some(vec![])).build().unwrap());

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 /// Why a text is not an id: says what was expected, never echoes what was sent.
@@ -111,6 +112,21 @@ typed_id!(
     IncidentId,
     "inc_"
 );
+
+typed_id!(
+    /// A message on our queues that is none of ours. Made of its text: the same text is the same letter.
+    LetterId,
+    "ltr_"
+);
+
+impl LetterId {
+    /// The letter that is that text.
+    #[must_use]
+    pub fn of(body: &str) -> Self {
+        let digest = Sha256::digest(body);
+        Self(Ulid(digest.iter().take(16).fold(0, |number, byte| (number << 8) | u128::from(*byte))))
+    }
+}
 
 /// Who pays. Starts every key in the table, so it may hold only characters that cannot end a key part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 
 use crate::domain::clock::{Clock, between};
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::domain::task::{Message, Task};
 use crate::engine::ports::JournalError;
+use crate::letters::{self, LetterBook, Sighting, Standing};
 use crate::operate::Records;
 use crate::telemetry::chain;
 
@@ -25,7 +27,7 @@ const HIDDEN: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(3);
 
 /// A message on the dead-letter queue, hidden from others for the moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Letter {
     /// The queue's name for it.
     pub id: String,
@@ -33,6 +35,10 @@ pub struct Letter {
     pub body: String,
     /// What names it while it is hidden.
     pub receipt: String,
+    /// When it was first sent, or moved here by a move task.
+    pub sent_at: Option<Timestamp>,
+    /// Who sent it, as the queue knows it.
+    pub sender: Option<String>,
 }
 
 /// The dead-letter queue, letter by letter.
@@ -61,6 +67,8 @@ pub struct Janitor {
     pub letters: Arc<dyn Letters>,
     /// The runs that they are about.
     pub records: Arc<dyn Records>,
+    /// Where those are noted that are about none.
+    pub book: Arc<dyn LetterBook>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -124,12 +132,26 @@ impl Janitor {
         let task = match Message::from_body(&letter.body) {
             Ok(Message::Run(task)) => task,
             Ok(Message::Canary(_)) => return Verdict::Delete("a canary that did not arrive"),
-            Err(_) => return Verdict::Keep,
+            Err(_) => return self.judge_poison(letter).await,
         };
         match self.records.run(&task.tenant, task.run).await {
             Ok(run) => verdict(&task, run.as_ref()),
             Err(error) => {
                 tracing::warn!(run.id = %task.run, error = %chain(&error), "the run of a dead letter could not be read");
+                Verdict::Keep
+            }
+        }
+    }
+
+    /// Somebody may have put it here directly: then nobody has noted it.
+    async fn judge_poison(&self, letter: &Letter) -> Verdict {
+        let sender = letter.sender.as_deref();
+        let sighting = Sighting { body: &letter.body, message_id: &letter.id, sent_at: letter.sent_at, sender, ..Sighting::default() };
+        match letters::seen(self.book.as_ref(), &sighting, self.clock.now()).await {
+            Ok(Standing::Open | Standing::Known) => Verdict::Keep,
+            Ok(Standing::Settled) => Verdict::Delete("an operator has moved or discarded it"),
+            Err(error) => {
+                tracing::warn!(message = letter.id, error = %chain(&error), "a poison letter could not be noted");
                 Verdict::Keep
             }
         }
@@ -156,7 +178,11 @@ fn is_again(one: &Letter, other: &Letter) -> bool {
     one.id != other.id && matches!((Task::from_body(&one.body), Task::from_body(&other.body)), (Ok(one), Ok(other)) if one == other)
 }
 
-/// Which run a letter is about, for the log; never its text.
+/// What a letter is about, for the log; never its text.
 fn about(letter: &Letter) -> String {
-    Task::from_body(&letter.body).map_or_else(|_| "canary".into(), |task| task.run.to_string())
+    match Message::from_body(&letter.body) {
+        Ok(Message::Run(task)) => task.run.to_string(),
+        Ok(Message::Canary(_)) => "canary".into(),
+        Err(_) => letter.id.clone(),
+    }
 }

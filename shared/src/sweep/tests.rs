@@ -5,9 +5,11 @@ use std::sync::Mutex;
 
 use super::janitor::{Letter, Letters};
 use super::*;
+use crate::domain::id::LetterId;
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
-use crate::fakes::{FixedClock, MemoryStore, a_run};
+use crate::fakes::{FixedClock, MemoryLetters, MemoryStore, a_run};
+use crate::letters::{LetterBook, LetterStatus};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -102,7 +104,8 @@ struct LetterBox {
 
 impl LetterBox {
     fn with(bodies: &[String]) -> Self {
-        let letter = |(i, body): (usize, &String)| Letter { id: format!("m{i}"), body: body.clone(), receipt: i.to_string() };
+        let letter =
+            |(i, body): (usize, &String)| Letter { id: format!("m{i}"), body: body.clone(), receipt: i.to_string(), ..Letter::default() };
         Self { letters: Mutex::new(bodies.iter().enumerate().map(letter).collect()), ..Self::default() }
     }
 
@@ -268,7 +271,7 @@ async fn a_round_takes_a_bounded_number_of_entries_and_the_next_one_goes_on() {
 }
 
 fn janitor(letters: Arc<LetterBox>, records: Arc<MemoryStore>) -> Janitor {
-    Janitor { letters, records, clock: Arc::new(FixedClock::at("2026-01-02T03:04:05Z")) }
+    Janitor { letters, records, book: Arc::new(MemoryLetters::default()), clock: Arc::new(FixedClock::at("2026-01-02T03:04:05Z")) }
 }
 
 fn a_run_in(state: RunState, epoch: u64) -> Run {
@@ -299,7 +302,7 @@ async fn of_two_letters_of_one_message_the_janitor_leaves_the_same_one_in_whatev
     let dead = a_run_in(RunState::Dead, 3);
     store.put(dead.clone());
     for ids in [["m1", "m2"], ["m2", "m1"]] {
-        let letters = ids.map(|id| Letter { id: id.into(), body: dead.task().to_body(), receipt: id.into() });
+        let letters = ids.map(|id| Letter { id: id.into(), body: dead.task().to_body(), receipt: id.into(), ..Letter::default() });
         let letters = Arc::new(LetterBox { letters: Mutex::new(letters.to_vec()), ..LetterBox::default() });
         assert_eq!(janitor(letters.clone(), store.clone()).tidy().await, 1);
         assert_eq!(letters.letters.lock().unwrap()[0].id, "m1");
@@ -311,9 +314,25 @@ async fn a_letter_that_shows_up_again_during_a_look_that_took_too_long_is_no_oth
     let store = Arc::new(MemoryStore::default());
     let dead = a_run_in(RunState::Dead, 3);
     store.put(dead.clone());
-    let letters = ["r1", "r2"].map(|receipt| Letter { id: "m1".into(), body: dead.task().to_body(), receipt: receipt.into() });
+    let letters =
+        ["r1", "r2"].map(|receipt| Letter { id: "m1".into(), body: dead.task().to_body(), receipt: receipt.into(), ..Letter::default() });
     let letters = Arc::new(LetterBox { letters: Mutex::new(letters.to_vec()), ..LetterBox::default() });
     assert_eq!(janitor(letters.clone(), store).tidy().await, 0);
+}
+
+#[tokio::test]
+async fn the_janitor_notes_poison_and_deletes_it_once_somebody_has_decided_so() {
+    let letters = Arc::new(LetterBox::with(&["poison".to_owned(), "other".to_owned()]));
+    let (book, mut janitor) = (Arc::new(MemoryLetters::default()), janitor(letters.clone(), Arc::default()));
+    janitor.book = book.clone();
+    assert_eq!(janitor.tidy().await, 0);
+    let mut record = book.records.lock().unwrap()[&LetterId::of("poison")].clone();
+    assert_eq!((record.status, record.receives), (LetterStatus::Open, 0));
+    (record.status, record.covers, record.version) = (LetterStatus::Discarded, Some(janitor.clock.now()), 2);
+    assert!(book.put_letter(&record).await.unwrap());
+    assert_eq!((janitor.tidy().await, letters.bodies()), (1, vec!["other".to_owned()]));
+    *book.is_down.lock().unwrap() = true;
+    assert_eq!((janitor.tidy().await, letters.bodies()), (0, vec!["other".to_owned()]), "in doubt it stays");
 }
 
 #[tokio::test]
