@@ -20,6 +20,7 @@ pub mod jobs;
 pub mod ledger;
 pub mod letters;
 pub mod operate;
+pub mod replay;
 pub mod stream;
 pub mod sweep;
 pub mod telemetry;

@@ -24,8 +24,8 @@ impl Table {
         self.erase_partition_but(&record).await?;
         let Some(run) = self.get(Key::run(tenant, id)).await?.map(run_of).transpose()? else { return Ok(()) };
         let mut last = vec![self.delete(record)?, self.delete(Key::turn(tenant, run.conversation, id))?];
-        // An event of triggers is no part of a conversation: its other runs stand on it.
-        if run.trigger.is_none() {
+        // An event of triggers is no part of a conversation: its other runs stand on it. Nor is that of a replay: it was there before.
+        if run.trigger.is_none() && run.replay.is_none() {
             last.push(self.delete(Key::event(tenant, run.event))?);
         }
         self.transact(last).await.map_err(|refused| match refused {

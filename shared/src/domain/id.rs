@@ -41,6 +41,14 @@ macro_rules! typed_id {
                 if new > last { new } else { Self(Ulid::from_parts(last.0.timestamp_ms() + 1, new.0.random())) }
             }
 
+            /// The one id at `now` that follows from `name`: whoever makes it again makes the same.
+            #[must_use]
+            pub fn derived(now: Timestamp, name: &str) -> Self {
+                let digest = Sha256::digest(name);
+                let random = digest.iter().take(10).fold(0, |random, byte| (random << 8) | u128::from(*byte));
+                Self(Ulid::from_parts(millis(now), random))
+            }
+
             /// The smallest id of `at`'s millisecond: a bound for queries by time.
             #[must_use]
             pub fn lower_bound(at: Timestamp) -> Self {
@@ -201,6 +209,15 @@ mod tests {
         let id = RunId::new(at("2026-01-02T03:04:05.678Z"));
         assert_eq!(id.to_string().parse::<RunId>(), Ok(id));
         assert!(id.to_string().starts_with("run_"));
+    }
+
+    #[test]
+    fn a_derived_id_is_made_again_from_its_time_and_name_alone() {
+        let now = at("2026-01-02T03:04:05.678Z");
+        let id = RunId::derived(now, "job/event");
+        assert_eq!((id, id.to_string().parse()), (RunId::derived(now, "job/event"), Ok(id)));
+        assert_ne!(id, RunId::derived(now, "job/event#trigger"));
+        assert!(RunId::lower_bound(now) < id && id < RunId::lower_bound(at("2026-01-02T03:04:05.679Z")));
     }
 
     #[test]

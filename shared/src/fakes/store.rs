@@ -483,8 +483,8 @@ impl Records for MemoryStore {
         match what {
             Erasure::Run(run) => {
                 if let Some(record) = tables.runs.remove(&run) {
-                    // An event of triggers is no part of a conversation: its other runs stand on it.
-                    if record.trigger.is_none() {
+                    // An event of triggers is no part of a conversation: its other runs stand on it. Nor is that of a replay.
+                    if record.trigger.is_none() && record.replay.is_none() {
                         tables.events.remove(&record.event);
                     }
                     tables.turns.remove(&(record.conversation, run));

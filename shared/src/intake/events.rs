@@ -115,11 +115,7 @@ impl Intake {
                 Mark { key: format!("rate#{}#{begins}", trigger.name), limit: rate.limit, now, expires_at: begins.saturating_add(window) };
             marks.push((mark, MatchOutcome::RateLimited));
         }
-        let mut metadata = Map::new();
-        metadata.insert("event_id".into(), json!(event.id));
-        metadata.insert("trigger".into(), json!(trigger.name));
-        let prompt = trigger.prompt_for(&event.kind, &event.source, &event.payload);
-        let input = AgentInput { prompt, metadata, ..AgentInput::default() };
+        let input = input_of(trigger, event);
         let conversation = ConversationId::new(now);
         let mut run = Run::new(principal.tenant.clone(), event, conversation, false, trigger.agent.clone(), self.engine.limits.lease);
         run.governed_by(&self.engine.bundle);
@@ -187,4 +183,14 @@ impl Planned<'_> {
         let run_id = (self.outcome == MatchOutcome::Started).then_some(self.run.id);
         Match { trigger: self.trigger.name.clone(), agent: self.trigger.agent.clone(), outcome: self.outcome, run_id }
     }
+}
+
+/// What a trigger asks its agent when an event fires it.
+#[must_use]
+pub fn input_of(trigger: &Trigger, event: &Event) -> AgentInput {
+    let mut metadata = Map::new();
+    metadata.insert("event_id".into(), json!(event.id));
+    metadata.insert("trigger".into(), json!(trigger.name));
+    let prompt = trigger.prompt_for(&event.kind, &event.source, &event.payload);
+    AgentInput { prompt, metadata, ..AgentInput::default() }
 }

@@ -25,7 +25,7 @@ use crate::engine::{Carrier, Engine, Hold, Window};
 use crate::ledger::{Cancelled, cancelled};
 use crate::operate::Records;
 use crate::telemetry::chain;
-pub use events::{NewEvent, Published};
+pub use events::{NewEvent, Published, input_of};
 pub use streaming::Streamed;
 
 /// How often a caller's run is looked at that somebody else works on.

@@ -80,7 +80,7 @@ pub trait Records: Journal {
 /// What is removed for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Erasure {
-    /// A run with its steps, archives, input and turn, and its event unless a trigger started it.
+    /// A run with its steps, archives, input and turn, and its event unless a trigger or a replay started it.
     Run(RunId),
     /// A conversation that is marked for deletion, once its runs are gone.
     Conversation(ConversationId),
