@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use shared::domain::clock::rfc3339_millis;
 use shared::domain::event::AgentInput;
 use shared::domain::failure::Failure;
-use shared::domain::id::{ConversationId, EventId, RunId};
+use shared::domain::id::{ConversationId, EventId, JobId, RunId};
 use shared::domain::run::{Archive, Run, Transition};
 use shared::domain::state::RunState;
 use shared::domain::step::{Step, StepBody, Usage};
@@ -22,6 +22,10 @@ pub(crate) struct RunView {
     conversation_id: ConversationId,
     event_id: EventId,
     trigger: Option<String>,
+    /// The run that it repeats.
+    replay_of: Option<RunId>,
+    /// The replay that started it.
+    replay: Option<JobId>,
     agent: String,
     status: RunState,
     error: Option<Failure>,
@@ -117,6 +121,8 @@ impl RunView {
             conversation_id: run.conversation,
             event_id: run.event,
             trigger: run.trigger.clone(),
+            replay_of: run.replay.as_ref().and_then(|replay| replay.of),
+            replay: run.replay.as_ref().map(|replay| replay.job),
             agent: run.agent.clone(),
             status: run.state,
             error: run.error().cloned(),
