@@ -144,7 +144,9 @@ async fn reads() -> Vec<Answer> {
     let bundle = agents.text("/bundle").get(..8).unwrap().to_owned();
     assert_eq!((&shown.body["bundles"], &shown.body["agent_version"]), (&json!([bundle]), &agents.body["agents"][0]["version"]));
     assert_eq!((agents.text("/agents/0/name"), agents.text("/agents/0/strategy")), ("assistant", "react"));
-    let mut answers = vec![shown, steps, turns, list, usage, agents];
+    let history = world.call(get("/v1/history").query("status", "completed")).await;
+    assert_eq!((history.text("/executions/0/workflowId"), history.text("/executions/0/task")), (run, "why?"));
+    let mut answers = vec![shown, steps, turns, list, usage, agents, history];
     for route in ["/v1/runs/{id}", "/v1/runs/{id}/steps"] {
         answers.push(world.call(get(route).id(NO_RUN)).await);
     }

@@ -14,6 +14,8 @@ mod document_tests;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod openai;

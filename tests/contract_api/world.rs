@@ -115,6 +115,7 @@ impl World {
                 intake: Arc::new(intake),
                 records: store.clone(),
                 events: store.clone(),
+                contents: store.clone(),
                 switches: switches.clone(),
                 providers: vec!["script".into(), "backup".into()],
                 clock: clock.clone(),

@@ -4,6 +4,7 @@
 
 mod conversations;
 mod events;
+mod history;
 mod metadata;
 mod openai;
 mod overrides;
@@ -30,7 +31,7 @@ use shared::engine::Limits;
 use shared::engine::ports::JournalError;
 use shared::http::{Api, Call, ErrorShape, Problem, Reply};
 use shared::intake::Intake;
-use shared::operate::{Events, Records, Switches};
+use shared::operate::{Contents, Events, Records, Switches};
 
 use crate::openai::is_openai;
 use crate::views::AgentsView;
@@ -92,6 +93,8 @@ pub struct AgentApi {
     pub records: Arc<dyn Records>,
     /// Lists events.
     pub events: Arc<dyn Events>,
+    /// What stands beside them.
+    pub contents: Arc<dyn Contents>,
     /// What operators say of providers.
     pub switches: Arc<dyn Switches>,
     /// The names of the providers of this deployment; those that agents name come to them.
@@ -120,6 +123,7 @@ impl Api for AgentApi {
             ("DELETE", "/v1/conversations/{id}") => self.delete(&principal, call.id("id")?).await,
             ("POST", "/v1/events") => self.publish(&principal, call).await,
             ("GET", "/v1/events") => self.list_events(&principal, call).await,
+            ("GET", "/v1/history") => self.executions(&principal, call).await,
             ("GET", "/v1/usage") => self.usage(&principal, call).await,
             ("GET", "/v1/events/{id}") => self.event(&principal, call.id("id")?).await,
             ("GET", "/v1/agent/history/{id}") => self.history(&principal, call.id("id")?).await,

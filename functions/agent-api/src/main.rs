@@ -36,6 +36,15 @@ async fn main() -> Result<(), lambda_http::Error> {
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
     let (intake, providers, auth) = (Arc::new(intake), settings.models.names(), settings.auth);
-    let api = AgentApi { intake, records: table.clone(), events: table.clone(), switches: table, providers, clock, auth };
+    let api = AgentApi {
+        intake,
+        records: table.clone(),
+        contents: table.clone(),
+        events: table.clone(),
+        switches: table,
+        providers,
+        clock,
+        auth,
+    };
     shared::http::serve(Arc::new(api)).await
 }

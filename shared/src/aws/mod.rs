@@ -5,6 +5,8 @@ mod breakers;
 #[cfg(feature = "dynamodb")]
 mod chunks;
 #[cfg(feature = "dynamodb")]
+mod contents;
+#[cfg(feature = "dynamodb")]
 mod dead;
 #[cfg(feature = "dynamodb")]
 mod erase;

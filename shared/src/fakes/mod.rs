@@ -1,6 +1,7 @@
 //! In-memory ports for tests: the same promises as the real adapters, and switches to break them.
 
 mod breakers;
+mod contents;
 mod events;
 mod incidents;
 mod jobs;

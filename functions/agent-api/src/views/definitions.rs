@@ -27,6 +27,15 @@ impl<'b> AgentsView<'b> {
     }
 }
 
+/// The word for a strategy.
+pub(super) const fn strategy_word(strategy: &Strategy) -> &'static str {
+    match strategy {
+        Strategy::Single => "single",
+        Strategy::React => "react",
+        Strategy::Reflexion(_) => "reflexion",
+    }
+}
+
 impl<'b> DefinitionView<'b> {
     fn of(agent: &'b Agent, bundle: &'b Bundle) -> Self {
         let triggers = bundle.triggers.iter().filter(|trigger| trigger.agent == agent.name);
@@ -34,11 +43,7 @@ impl<'b> DefinitionView<'b> {
             name: &agent.name,
             version: agent.version,
             description: &agent.description,
-            strategy: match agent.strategy {
-                Strategy::Single => "single",
-                Strategy::React => "react",
-                Strategy::Reflexion(_) => "reflexion",
-            },
+            strategy: strategy_word(&agent.strategy),
             tools: agent.tools.iter().map(|tool| tool.name.as_str()).collect(),
             triggers: triggers.map(|trigger| trigger.name.as_str()).collect(),
         }

@@ -4,6 +4,7 @@ mod agent;
 mod conversation;
 mod definitions;
 mod event;
+mod history;
 mod run;
 mod spend;
 pub(crate) mod told;
@@ -14,6 +15,7 @@ pub(crate) use self::agent::AgentView;
 pub(crate) use self::conversation::{ConversationView, DeletedView};
 pub(crate) use self::definitions::AgentsView;
 pub(crate) use self::event::{EventPageView, EventView};
+pub(crate) use self::history::HistoryPage;
 pub(crate) use self::run::{ResultView, RunPage, RunView, StepPage};
 pub(crate) use self::spend::{SpendView, UsagePage};
 
