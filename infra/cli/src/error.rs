@@ -55,6 +55,10 @@ impl Error {
         self
     }
 
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+
     /// Puts the name of the phase in front of the sentence.
     pub(crate) fn in_phase(mut self, phase: &str) -> Self {
         self.message = format!("{phase}: {}", self.message);

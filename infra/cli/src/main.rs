@@ -6,8 +6,12 @@ mod agents;
 mod args;
 mod clock;
 mod config;
+mod conversation;
 mod dlq;
 mod error;
+mod event;
+mod export;
+mod health;
 mod http;
 mod job;
 mod out;
@@ -33,6 +37,11 @@ fn main() -> ExitCode {
         args::Command::Replay(command) => replay::execute(&command, &env),
         args::Command::Replays(command) => replay::look(&command, &env),
         args::Command::Provider(command) => provider::execute(&command, &env),
+        args::Command::Event(command) => event::execute(&command, &env),
+        args::Command::Conversation(command) => conversation::execute(&command, &env),
+        args::Command::History(command) => export::execute(&command, &env),
+        args::Command::Health(command) => health::execute(&command, &env),
+        args::Command::Completions(command) => Ok(out::completions(command.shell)),
         args::Command::Agents(command) => agents::execute(&command, &env),
     };
     done.unwrap_or_else(|error| error.report())

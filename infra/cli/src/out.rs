@@ -2,10 +2,13 @@
 
 use std::fmt::Arguments;
 use std::io::Write as _;
+use std::process::ExitCode;
 
+use clap::CommandFactory as _;
 use serde_json::Value;
 
 use crate::args::Format;
+use crate::error::{Error, Result};
 
 /// Writes one line; a closed pipe is not an error of ours. The one place where texts of others get to a terminal, whoever forgot
 /// [`printable`].
@@ -19,6 +22,19 @@ macro_rules! say {
     ($($arg:tt)*) => { $crate::out::line(format_args!($($arg)*)) };
 }
 pub(crate) use say;
+
+/// Prints what a shell needs to complete commands.
+pub(crate) fn completions(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::args::Args::command(), "reprise", &mut script);
+    let _closed = std::io::stdout().write_all(&script);
+    ExitCode::SUCCESS
+}
+
+/// Standard input, whole.
+pub(crate) fn read_stdin() -> Result<String> {
+    std::io::read_to_string(std::io::stdin()).map_err(|error| Error::unreachable("standard input cannot be read").because(error))
+}
 
 /// Text that came from elsewhere, made safe for a terminal: what would move the cursor, change the title, paste, or turn the order of
 /// the letters is dropped, but newline and tab.

@@ -3,7 +3,9 @@
 mod agents;
 mod bulk;
 mod dlq;
+mod event;
 mod filters;
+mod health;
 mod provider;
 mod replay;
 mod run;
@@ -15,20 +17,34 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::agents::{Agents, AgentsCommand, Compile, Diff, Optimize, ShowAgent, Validate};
 pub(crate) use self::bulk::{Bulk, Change};
 pub(crate) use self::dlq::{Discard, Dlq, DlqCommand, Job, Letters, LettersCommand, ListDead, RetryAll, RetryDead, Selection, ShowDead};
-pub(crate) use self::filters::{Filters, given};
+pub(crate) use self::event::{
+    Conversation, ConversationCommand, Event, EventCommand, Export, History, HistoryCommand, ListEvents, Publish,
+};
+pub(crate) use self::filters::{Filters, given, rfc3339};
+pub(crate) use self::health::{Completions, Health};
 pub(crate) use self::provider::{Provider, ProviderCommand};
 pub(crate) use self::replay::{Replay, Replays};
-pub(crate) use self::run::{Run, RunCommand, Show, Start, Tail};
+pub(crate) use self::run::{Answer, Cancel, ListRuns, Run, RunCommand, Show, Start, Tail};
 pub(crate) use self::stack::{Invoke, Logs, Profile, Stack, Up, as_file};
 pub(crate) use self::target::{Format, Target};
 
 const EXIT_CODES: &str = "\
-Exit codes:
+Exit codes, the same for all commands:
   0    done; healthy; the run completed (or was accepted)
-  1    it failed: a phase, a run that ended failed, dead or cancelled, an unhealthy stack
-  2    bad arguments, or nothing answered
-  3    `run tail` stopped waiting and the run still goes on
-  130  interrupted";
+  1    it failed: a phase, a run that ended failed, dead or cancelled, a refused request, something unhealthy, a part of a bulk action
+  2    it could not be asked: bad arguments, nothing answered, no credentials, nobody there to say yes
+  3    it still goes on: the time to wait was over
+  130  interrupted; what was asked for goes on
+
+Which deployment: --url, else --profile, else REPRISE_URL, else REPRISE_PROFILE, else http://localhost:8000.
+~/.config/reprise/config.toml ($REPRISE_CONFIG):
+  default = \"prod\"
+  [profiles.prod]
+  url = \"https://abc.execute-api.eu-west-1.amazonaws.com/prod\"   # signed with SigV4; aws_profile = \"…\", region = \"…\" if need be
+  [profiles.edge]
+  url = \"https://agents.example.com\"
+  auth = \"api-key\"                                              # header = \"x-api-key\", prefix = \"\"
+  key_env = \"AGENTS_KEY\"                                        # or key_command = [\"op\", \"read\", \"…\"]";
 
 /// Run Reprise on this machine, and talk to it.
 #[derive(Debug, Parser)]
@@ -43,8 +59,14 @@ pub(crate) enum Command {
     /// The local stack: start, stop, look at it, develop on it
     #[command(subcommand)]
     Stack(Stack),
-    /// Agent runs: start one, show it, follow it
+    /// Agent runs: start, list, show, follow, cancel, answer
     Run(Run),
+    /// Events: tell what happened, see what was told
+    Event(Event),
+    /// Conversations: show, export, delete
+    Conversation(Conversation),
+    /// Everything that ran, for analysis elsewhere
+    History(History),
     /// Dead runs: what died and why; put back or give up one, several, all
     Dlq(Dlq),
     /// Past events as new runs, with another model or agent if wanted; old and new side by side
@@ -53,8 +75,12 @@ pub(crate) enum Command {
     Replays(Replays),
     /// Which models may be asked: see it, switch one off, send everything to another; acts within seconds, with no deploy
     Provider(Provider),
+    /// Ask the probes of a deployment: exit 0 healthy, 1 not, 2 could not ask
+    Health(Health),
     /// Agents as files: check, compile, show and compare what infra/agents says
     Agents(Agents),
+    /// What a shell needs to complete commands
+    Completions(Completions),
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -5,6 +5,9 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::{Format, Target};
 
 #[derive(Debug, ClapArgs)]
+#[command(
+    after_help = "Examples:\n  reprise provider list\n  reprise provider disable openai --reason \"incident\"\n  reprise provider pin backup\n  reprise provider unpin"
+)]
 pub(crate) struct Provider {
     #[command(flatten)]
     pub(crate) target: Target,

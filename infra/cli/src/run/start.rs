@@ -1,21 +1,20 @@
 //! `reprise run start`: one question to an agent.
 
-use std::io::Read as _;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
 use crate::args::{Format, Start};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::{Http, Method};
-use crate::out::{print_json, printable, say};
+use crate::out::{print_json, printable, read_stdin, say};
 use crate::run::view::Run;
 
-pub(crate) fn execute(http: &Http, start: &Start) -> Result<ExitCode> {
+pub(crate) fn execute(http: &Http, start: &Start, format: Format) -> Result<ExitCode> {
     let prompt = if start.prompt == "-" { read_stdin()? } else { start.prompt.clone() };
     let run = Run::from_start(&http.order(Method::POST, "/v1/agent", &body(start, &prompt))?);
-    match start.format {
-        Format::Json | Format::Jsonl => print_json(start.format, &run.body),
+    match format {
+        Format::Json | Format::Jsonl => print_json(format, &run.body),
         Format::Table if run.ended() => {
             say!("{}\n\n{} · {}", printable(&run.answer()?), run.id, run.body["conversation_id"].as_str().unwrap_or_default())
         }
@@ -41,22 +40,13 @@ fn body(start: &Start, prompt: &str) -> Value {
     body.into()
 }
 
-fn read_stdin() -> Result<String> {
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| Error::unreachable("cannot read the prompt from standard input").because(error))?;
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn only_what_was_given_is_sent() {
-        let mut start =
-            Start { prompt: "hi".into(), agent: None, conversation: None, background: false, metadata: Vec::new(), format: Format::Table };
+        let mut start = Start { prompt: "hi".into(), agent: None, conversation: None, background: false, metadata: Vec::new() };
         assert_eq!(body(&start, "hi"), json!({"prompt": "hi"}));
         start.background = true;
         start.conversation = Some("conv_1".into());

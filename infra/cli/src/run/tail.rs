@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::args::Tail;
+use crate::args::{Format, Tail};
 use crate::error::{Error, Result, UNFINISHED};
 use crate::http::Http;
-use crate::out::{printable, say};
+use crate::out::{print_json, printable, say};
 use crate::run::steps;
 use crate::run::view::Run;
 
@@ -15,7 +15,7 @@ const FASTEST: Duration = Duration::from_millis(300);
 const SLOWEST: Duration = Duration::from_secs(3);
 
 /// Exit code 0 completed, 1 ended otherwise, 3 still going on when the time is up.
-pub(crate) fn execute(http: &Http, tail: &Tail) -> Result<ExitCode> {
+pub(crate) fn execute(http: &Http, tail: &Tail, format: Format) -> Result<ExitCode> {
     let start = Instant::now();
     let (mut printed, mut interval, mut status) = (0, FASTEST, String::new());
     loop {
@@ -24,13 +24,19 @@ pub(crate) fn execute(http: &Http, tail: &Tail) -> Result<ExitCode> {
         let new = steps::fetch_after(http, &tail.id, printed)?;
         for step in &new {
             printed = printed.max(steps::index(step));
-            say!("{}", steps::render(step));
+            match format {
+                Format::Table => say!("{}", steps::render(step)),
+                Format::Json | Format::Jsonl => print_json(Format::Jsonl, step),
+            }
         }
-        if run.status != status && !run.ended() {
+        if run.status != status && !run.ended() && format == Format::Table {
             say!("     {}{}", run.status, run.waiting().map(|what| format!(" for {}", printable(&what))).unwrap_or_default());
         }
         if run.ended() {
-            say!("\n{}", printable(&run.answer()?));
+            match format {
+                Format::Table => say!("\n{}", printable(&run.answer()?)),
+                Format::Json | Format::Jsonl => print_json(Format::Jsonl, &run.body),
+            }
             return Ok(run.exit_code());
         }
         if start.elapsed() >= Duration::from_secs(tail.timeout) {

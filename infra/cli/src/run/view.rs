@@ -85,9 +85,17 @@ impl Run {
             "turn" => Some("its turn in the conversation".to_owned()),
             "time" => Some(text("until").to_owned()),
             "answer" => Some(format!(
-                "an answer until {}, to {}: {}\nPOST /v1/runs/{}/answer with question_id and answer",
+                "an answer until {}, to {}: {}\nreprise run answer {} \"…\"",
                 text("expires_at"),
                 text("question_id"),
+                text("question"),
+                self.id
+            )),
+            "approval" => Some(format!(
+                "leave until {}, to call {}({}): {}\nreprise run answer {} --approve, or --reject \"why\"",
+                text("expires_at"),
+                text("tool"),
+                if waiting["arguments"].is_null() { "…".to_owned() } else { waiting["arguments"].to_string() },
                 text("question"),
                 self.id
             )),
@@ -167,7 +175,7 @@ mod tests {
             run.render(),
             "run           run_1\nstatus        waiting\n\
              waits for     an answer until 2026-01-02T03:04:05.000Z, to q2: May I?\n\
-             \x20             POST /v1/runs/run_1/answer with question_id and answer\n\
+             \x20             reprise run answer run_1 \"…\"\n\
              cost          0.25 US$\n\
              transitions   2026-01-01T03:04:05.000Z  queued     accepted, by ana\n\
              \x20             2026-01-01T03:04:06.000Z  running    claimed, by w/1"

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage should panic")]
 
 mod agents;
+mod data;
 mod dlq;
+mod health;
 mod replay;
 mod run;
 mod stack;

@@ -1,0 +1,94 @@
+//! JSON lines to standard output or into a file, and `reprise history export`.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::args::{Export, History, HistoryCommand, given, rfc3339};
+use crate::config::Env;
+use crate::error::{Error, Result};
+use crate::http::Http;
+use crate::pages;
+use crate::screen::Screen;
+
+/// Above the gateway's 29 s, so that its own answer is seen.
+const CALL_LIMIT: Duration = Duration::from_secs(35);
+
+/// Where lines go. A file appears under its name when all of it is on the disk.
+pub(crate) struct Lines {
+    to: Box<dyn Write>,
+    file: Option<(PathBuf, PathBuf)>,
+    pub(crate) count: usize,
+}
+
+impl Lines {
+    /// Into a file, or to standard output.
+    pub(crate) fn to(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else { return Ok(Self { to: Box::new(std::io::stdout().lock()), file: None, count: 0 }) };
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).map_err(|error| unwritable(&part, error))?;
+        Ok(Self { to: Box::new(BufWriter::new(file)), file: Some((part, path.to_owned())), count: 0 })
+    }
+
+    /// A line for each.
+    pub(crate) fn write(&mut self, rows: &[Value]) -> Result<()> {
+        for row in rows {
+            writeln!(self.to, "{row}").map_err(|error| self.failed(error))?;
+            self.count += 1;
+        }
+        self.to.flush().map_err(|error| self.failed(error))
+    }
+
+    /// Gives a file its name.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.to.flush().map_err(|error| self.failed(error))?;
+        let Some((part, path)) = &self.file else { return Ok(()) };
+        File::open(part).and_then(|file| file.sync_all()).and_then(|()| fs::rename(part, path)).map_err(|error| unwritable(path, error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        match &self.file {
+            Some((part, _)) => unwritable(part, error),
+            None => Error::new("standard output was closed").because(error),
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: std::io::Error) -> Error {
+    Error::new(format!("cannot write {}", path.display())).because(error)
+}
+
+pub(crate) fn execute(history: &History, env: &Env) -> Result<ExitCode> {
+    let HistoryCommand::Export(export) = &history.command;
+    let http = Http::to(&history.target, env, CALL_LIMIT)?;
+    let mut lines = Lines::to(export.out.as_deref())?;
+    let screen = Screen::of(env);
+    pages::each(&http, "/v1/history", &query(export), "executions", usize::MAX, |_, found| {
+        lines.write(&found)?;
+        if export.out.is_some() {
+            screen.progress(&format!("{} runs", lines.count));
+        }
+        Ok(())
+    })?;
+    let count = lines.count;
+    lines.finish()?;
+    if let Some(path) = &export.out {
+        screen.remark(&format!("{count} runs in {}", path.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn query(export: &Export) -> serde_json::Map<String, Value> {
+    given([
+        ("since", export.since.map(|time| json!(rfc3339(time)))),
+        ("until", export.until.map(|time| json!(rfc3339(time)))),
+        ("agent", export.agent.as_ref().map(|agent| json!(agent))),
+        ("status", export.status.as_ref().map(|status| json!(status))),
+    ])
+}
