@@ -43,11 +43,27 @@ pub mod variables {
     pub const INLINE_SECONDS: &str = "INLINE_SECONDS";
     /// Whether a function runs with the definitions that were packed with it, or not at all.
     pub const REQUIRE_COMPILED: &str = "REQUIRE_COMPILED";
+    /// Messages on the tasks queue above which a probe calls it degraded.
+    pub const BACKLOG_THRESHOLD: &str = "BACKLOG_THRESHOLD";
+    /// Dead letters above which a probe calls the system degraded.
+    pub const DEAD_LETTER_THRESHOLD: &str = "DEAD_LETTER_THRESHOLD";
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
     /// What `health` reads.
-    pub const HEALTH: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, DLQ_URL, MODEL, MODEL_BASE_URL, PROVIDERS, REQUIRE_COMPILED, LOG_LEVEL];
+    pub const HEALTH: &[&str] = &[
+        TABLE_NAME,
+        TASK_QUEUE_URL,
+        DLQ_URL,
+        API_AUTH,
+        MODEL,
+        MODEL_BASE_URL,
+        PROVIDERS,
+        REQUIRE_COMPILED,
+        BACKLOG_THRESHOLD,
+        DEAD_LETTER_THRESHOLD,
+        LOG_LEVEL,
+    ];
     /// What `agent-api` reads.
     pub const AGENT_API: &[&str] = &[
         TABLE_NAME,

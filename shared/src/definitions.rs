@@ -33,15 +33,17 @@ pub fn load(env: &Environment) -> Result<Arc<Bundle>, DefinitionsError> {
     load_from(&beside_the_program(), env.flag(variables::REQUIRE_COMPILED)?)
 }
 
-/// Whether [`load`] would succeed, for a probe.
+/// Whether [`load`] would succeed, for a probe: how many agents it would find.
 ///
 /// # Errors
 /// As [`load`].
-pub fn check(env: &Environment) -> Result<(), DefinitionsError> {
-    if env.flag(variables::REQUIRE_COMPILED)? {
-        read(&beside_the_program())?;
-    }
-    Ok(())
+pub fn check(env: &Environment) -> Result<usize, DefinitionsError> {
+    let bundle = match read(&beside_the_program()) {
+        Ok(bundle) => bundle,
+        Err(error) if env.flag(variables::REQUIRE_COMPILED)? => return Err(error.into()),
+        Err(_) => Bundle::embedded(),
+    };
+    Ok(bundle.agents.len())
 }
 
 /// As [`load`], from this folder.

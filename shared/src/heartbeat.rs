@@ -9,6 +9,43 @@ use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
 use crate::sweep::Tally;
 
+/// The marks as they stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// When the sweeper was last at work.
+    pub swept_at: Option<Timestamp>,
+    /// The last canary that a consumer took off the queue.
+    pub arrived: Option<Arrival>,
+}
+
+/// A canary that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When it was sent.
+    pub sent_at: Timestamp,
+    /// When it arrived.
+    pub at: Timestamp,
+}
+
+/// What stands on a queue, as SQS counts it: approximately.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that can be taken.
+    pub waiting: u64,
+    /// Messages that somebody has taken and not yet deleted.
+    pub in_flight: u64,
+    /// Messages whose delay is not over.
+    pub delayed: u64,
+}
+
+impl Depth {
+    /// What nobody has taken yet.
+    #[must_use]
+    pub const fn pending(&self) -> u64 {
+        self.waiting + self.delayed
+    }
+}
+
 /// Where the marks are. Idempotent; the adapter retries.
 #[async_trait]
 pub trait Heartbeats: Send + Sync {

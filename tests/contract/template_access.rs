@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::template_document::{Template, each, referenced, text};
 
 /// Probes of load balancers and people cannot sign requests.
-const OPEN_ROUTES: [&str; 2] = ["GET /health", "GET /healthz"];
+const OPEN_ROUTES: [&str; 3] = ["GET /health", "GET /healthz", "GET /live"];
 const VERBS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// Every policy statement of a role, whichever branch of an `!If` it stands in.

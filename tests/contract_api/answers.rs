@@ -23,7 +23,7 @@ use crate::document::DOCUMENT;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::streams;
 use crate::world::{Answer, World, scripted, world};
-use crate::{openai, operators, providers};
+use crate::{openai, operators, probes, providers};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
 const NO_INCIDENT: &str = "inc_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
@@ -42,7 +42,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         results().await,
         Box::pin(commands()).await,
         dead_letters().await,
-        probes().await,
+        probes::all().await,
         providers::all().await,
         operators::all().await,
         refusals().await,
@@ -207,17 +207,6 @@ async fn dead_letters() -> Vec<Answer> {
     vec![list, retried, again, ended, unknown, all]
 }
 
-async fn probes() -> Vec<Answer> {
-    let mut answers = Vec::new();
-    for route in ["/health", "/healthz", "/api/production/ready"] {
-        // Nobody signs a probe of a load balancer.
-        answers.push(world().call(get(route).from(Caller::Nobody)).await);
-    }
-    answers.push(world().unwell().call(get("/api/production/ready")).await);
-    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 200, 503]);
-    answers
-}
-
 /// What every route but the probes refuses alike.
 async fn refusals() -> Vec<Answer> {
     let mut answers = vec![world().call(post("/v1/agent")).await];
@@ -233,7 +222,7 @@ async fn refusals() -> Vec<Answer> {
         if answered.contains(&(operation.id().to_owned(), 403)) {
             answers.push(world().call(request.clone().from(Caller::Nobody)).await);
         }
-        if answered.contains(&(operation.id().to_owned(), 503)) && operation.id() != "ready" {
+        if answered.contains(&(operation.id().to_owned(), 503)) && !operation.is_probe() {
             let world = world();
             world.store.set_down(true);
             *world.queue.is_down.lock().unwrap() = true;

@@ -29,6 +29,11 @@ impl Operation<'_> {
         self.body["operationId"].as_str().expect("an operation has an operationId")
     }
 
+    /// Whether it tells how well the system is: what is down is then what it has to say, and no failure of its own.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.body["tags"] == json!(["health"])
+    }
+
     /// Whether it speaks to OpenAI's clients, whose errors have a shape of their own.
     pub(crate) fn is_openai(&self) -> bool {
         self.body["tags"] == json!(["openai"])
@@ -64,8 +69,8 @@ impl Document {
         let mut promised = BTreeSet::new();
         for operation in self.operations() {
             for (status, response) in operation.body["responses"].as_object().expect("responses") {
-                // The gateway alone asks who calls this probe.
-                let is_gateways = self.resolve(response).get("x-answered-by").is_some() || (operation.id() == "ready" && status == "403");
+                // The gateway alone asks who calls a probe.
+                let is_gateways = self.resolve(response).get("x-answered-by").is_some() || (operation.is_probe() && status == "403");
                 if !is_gateways {
                     promised.insert((operation.id().to_owned(), status.parse().expect("a status")));
                 }

@@ -28,6 +28,8 @@ mod operators;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod providers;
 #[cfg(test)]
 mod refused_bodies;

@@ -16,9 +16,9 @@ fn set_queue(world: &World, is_down: bool) {
 async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
     let mut asked = 0;
     for operation in DOCUMENT.operations() {
-        // Readiness looks by itself, and the move of the dead letters is the queue's own.
+        // The move of the dead letters is the queue's own.
         let needs_store =
-            DOCUMENT.promised().contains(&(operation.id().to_owned(), 503)) && !["ready", "retryAll"].contains(&operation.id());
+            DOCUMENT.promised().contains(&(operation.id().to_owned(), 503)) && !operation.is_probe() && operation.id() != "retryAll";
         if !needs_store {
             continue;
         }

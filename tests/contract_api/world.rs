@@ -6,12 +6,13 @@ use std::time::Duration;
 use agent_api::AgentApi;
 use async_trait::async_trait;
 use dlq_redrive::DlqApi;
-use health::{Check, Checks, HealthApi};
+use health::{Check, Checks, Configured, HealthApi, Thresholds};
+use jiff::Timestamp;
 use lambda_http::Body;
 use lambda_http::http::HeaderMap;
 use operator_api::OperatorApi;
 use serde_json::{Value, json};
-use shared::config::ApiAuth;
+use shared::config::{ApiAuth, Environment};
 use shared::domain::clock::{Clock, after};
 use shared::domain::failure::{Failure, FailureCode};
 use shared::domain::id::TenantId;
@@ -25,6 +26,7 @@ use shared::fakes::{
     CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryQueue, MemoryStore, MemoryTable, Scripted, ScriptedModel, a_run,
     an_event, engine, routes_over,
 };
+use shared::heartbeat::{Arrival, Depth, Marks};
 use shared::http::{Api, respond};
 use shared::intake::Intake;
 use shared::operate::Redrive;
@@ -65,21 +67,37 @@ impl Answer {
 /// Dependencies that all answer, or of which the queue does not.
 struct Probed {
     is_well: bool,
+    overdue: Vec<Run>,
+    clock: Arc<FixedClock>,
+}
+
+impl Probed {
+    fn api(is_well: bool, overdue: Vec<Run>, clock: &Arc<FixedClock>) -> HealthApi {
+        let env = Environment::of(|name| (name == "API_AUTH").then(|| "iam".to_owned()));
+        HealthApi::with(Arc::new(Self { is_well, overdue, clock: clock.clone() }), clock.clone(), env)
+    }
 }
 
 #[async_trait]
 impl Checks for Probed {
-    fn environment(&self) -> Check {
-        Ok(())
+    fn environment(&self) -> Check<Configured> {
+        Ok(Configured { agents: 2, thresholds: Thresholds { backlog: 10_000, dead_letters: 100 } })
     }
     async fn llm(&self) -> Check {
         Ok(())
     }
-    async fn table(&self) -> Check {
-        Ok(())
+    async fn table(&self) -> Check<Marks> {
+        let at = self.clock.now();
+        Ok(Marks { swept_at: Some(at), arrived: Some(Arrival { sent_at: at, at }) })
     }
-    async fn queue(&self) -> Check {
-        if self.is_well { Ok(()) } else { Err("the tasks queue does not answer".into()) }
+    async fn tasks(&self) -> Check<Depth> {
+        if self.is_well { Ok(Depth::default()) } else { Err("the tasks queue does not answer".into()) }
+    }
+    async fn dead_letters(&self) -> Check<Depth> {
+        Ok(Depth::default())
+    }
+    async fn overdue(&self, _at: Timestamp) -> Check<Vec<Run>> {
+        Ok(self.overdue.clone())
     }
 }
 
@@ -123,7 +141,7 @@ impl World {
             },
             switches,
             dlq: DlqApi { redrive, auth },
-            health: HealthApi::with(Arc::new(Probed { is_well: true }), clock.clone()),
+            health: Probed::api(true, Vec::new(), &clock),
             store,
             queue,
             clock,
@@ -132,7 +150,12 @@ impl World {
 
     /// With probes that fail.
     pub(crate) fn unwell(self) -> Self {
-        Self { health: HealthApi::with(Arc::new(Probed { is_well: false }), self.clock.clone()), ..self }
+        Self { health: Probed::api(false, Vec::new(), &self.clock), ..self }
+    }
+
+    /// With these runs, which nobody looks after.
+    pub(crate) fn overdue(self, runs: Vec<Run>) -> Self {
+        Self { health: Probed::api(true, runs, &self.clock), ..self }
     }
 
     /// With callers who wait so long.
@@ -156,7 +179,7 @@ impl World {
     pub(crate) async fn call(&self, asked: Asked) -> Answer {
         let operation = DOCUMENT.operation(&asked.method, &asked.route);
         let folder = match asked.route.split('/').nth(1) {
-            Some("health" | "healthz" | "api") => "health",
+            Some("health" | "healthz" | "live" | "ready" | "readyz" | "metrics" | "api") => "health",
             _ if asked.route.starts_with("/v1/dlq") => "dlq-redrive",
             _ if ["/v1/incidents", "/v1/backup"].iter().any(|start| asked.route.starts_with(start)) => "operator-api",
             _ => "agent-api",
@@ -164,9 +187,12 @@ impl World {
         let response = respond(self.function(folder), asked.into_request()).await;
         let (parts, body) = response.into_parts();
         let Body::Text(text) = body else { panic!("no text") };
-        let is_stream = parts.headers["content-type"] == "text/event-stream";
-        let body: Value = if is_stream { Value::String(text) } else { serde_json::from_str(&text).expect("every other answer is JSON") };
+        let kind = parts.headers["content-type"].to_str().unwrap().to_owned();
+        let is_stream = kind == "text/event-stream";
+        let body: Value =
+            if kind.starts_with("text/") { Value::String(text) } else { serde_json::from_str(&text).expect("every other answer is JSON") };
         if let Value::String(text) = &body
+            && is_stream
             && !operation.is_openai()
         {
             DOCUMENT.check_events(text);

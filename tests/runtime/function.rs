@@ -113,6 +113,8 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("MAX_ATTEMPTS", "2"),
         ("INLINE_SECONDS", "3"),
         ("REQUIRE_COMPILED", "false"),
+        ("BACKLOG_THRESHOLD", "10000"),
+        ("DEAD_LETTER_THRESHOLD", "100"),
         ("LOG_LEVEL", "info"),
     ];
     let Some((_, read)) = FUNCTIONS.iter().find(|(function, _)| *function == name) else { panic!("no function is named {name}") };

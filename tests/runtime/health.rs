@@ -19,6 +19,11 @@ fn answer(function: &Function, route: &str) -> (u64, Value) {
     (response["statusCode"].as_u64().unwrap_or_default(), body)
 }
 
+/// Model, environment, table, queues.
+fn checks(ready: &Value) -> [bool; 4] {
+    ["llm", "environment", "dependencies", "queue"].map(|name| ready["checks"][name] == true)
+}
+
 #[test]
 fn liveness_answers_without_a_single_connection() {
     let (aws, model) = (Mute::start(), Mute::start());
@@ -27,6 +32,7 @@ fn liveness_answers_without_a_single_connection() {
     for _ in 0..3 {
         assert_eq!(answer(&function, "/health"), (200, json!({"status": "healthy"})));
         assert_eq!(answer(&function, "/healthz"), (200, json!({"status": "ok"})));
+        assert_eq!(answer(&function, "/live").0, 200);
     }
     assert_eq!((aws.connections(), model.connections()), (0, 0));
 }
@@ -49,12 +55,17 @@ fn readiness_says_within_two_seconds_which_dependency_hangs() {
         let (status, ready) = answer(&function, "/api/production/ready");
         assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
         assert_eq!((status, &ready["ready"]), (503, &json!(false)), "{ready}");
-        assert_eq!(ready["checks"], json!({"llm": true, "environment": true, "dependencies": false, "queue": false}));
+        assert_eq!(checks(&ready), [true, true, false, false], "{ready}");
         assert_eq!((&ready["queueHealth"]["status"], &ready["queueHealth"]["durable"]), (&json!("fail"), &json!(true)), "{ready}");
         let problems = ready["problems"].to_string();
         assert!(problems.contains("dependencies: ") && problems.contains("queue: "), "{ready}");
     }
     assert!(aws.connections() > 0);
+    for route in ["/ready", "/readyz", "/health/detailed", "/metrics", "/api/production/health", "/api/production/queue/heartbeat"] {
+        let begun = Instant::now();
+        assert_eq!(answer(&function, route).0, 503, "{route}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "{route}: {:?}", begun.elapsed());
+    }
     // Liveness does not suffer from it.
     assert_eq!(answer(&function, "/health").0, 200);
 }
@@ -64,7 +75,7 @@ fn readiness_says_that_nothing_is_reachable() {
     let base_url = format!("http://{}/v1/", closed());
     let function = Function::start("health", &[("MODEL_BASE_URL", Some(&base_url))]);
     let (status, ready) = answer(&function, "/api/production/ready");
-    assert_eq!((status, &ready["checks"]), (503, &json!({"llm": false, "environment": true, "dependencies": false, "queue": false})));
+    assert_eq!((status, checks(&ready)), (503, [false, true, false, false]), "{ready}");
     assert!(ready["problems"].to_string().contains("llm: "), "{ready}");
 }
 

@@ -1,36 +1,93 @@
-//! The probes. Liveness is a constant: it builds no client and makes no call. Readiness asks every dependency at once and
-//! builds its clients on first use (ADR 0007), so that liveness never pays for them.
+//! The probes. Liveness is a constant: it builds no client and makes no call. All others ask every dependency at once and build their
+//! clients on first use (ADR 0007), so that liveness never pays for them. What they tell is shared by the whole fleet, and the status
+//! code follows it.
+//!
+//! `checks` asks, `survey` asks all at once, and each other file tells it in the shape of a manual.
 
+mod checks;
+mod detailed;
+mod heartbeat;
+mod metrics;
+mod process;
 mod ready;
+mod survey;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use lambda_http::http::StatusCode;
-use shared::config::Environment;
-use shared::domain::clock::Clock;
+use serde_json::json;
+use shared::config::{ApiAuth, Environment};
+use shared::domain::clock::{Clock, between, rfc3339_millis};
+use shared::engine::ports::JournalError;
 use shared::http::{Api, Call, Problem, Reply};
 use shared::telemetry::SystemClock;
 
-pub use ready::{Check, Checks, Probe, Ready, RealChecks};
+pub use checks::{Check, Checks, Configured, RealChecks};
+pub use survey::Thresholds;
+
+use checks::limited;
+use heartbeat::{OVERDUE, Pulse};
+use process::Process;
+use survey::Survey;
 
 /// The probes.
 pub struct HealthApi {
     checks: Arc<dyn Checks>,
     clock: Arc<dyn Clock>,
+    instance: Instance,
+    env: Environment,
+}
+
+/// What a probe says of itself.
+struct Instance {
+    /// The stack's name.
+    name: String,
+    started_at: Timestamp,
 }
 
 impl HealthApi {
     /// Probes of the real dependencies; none is touched before it is asked about.
     #[must_use]
     pub fn new(env: Environment) -> Self {
-        Self::with(Arc::new(RealChecks::new(env)), Arc::new(SystemClock))
+        Self::with(Arc::new(RealChecks::new(env)), Arc::new(SystemClock), env)
     }
 
     /// Probes of these dependencies.
     #[must_use]
-    pub fn with(checks: Arc<dyn Checks>, clock: Arc<dyn Clock>) -> Self {
-        Self { checks, clock }
+    pub fn with(checks: Arc<dyn Checks>, clock: Arc<dyn Clock>, env: Environment) -> Self {
+        let function = env.required("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+        let name = function.strip_suffix("-health").unwrap_or("unknown").to_owned();
+        let started_at = clock.now();
+        Self { checks, clock, instance: Instance { name, started_at }, env }
+    }
+
+    async fn survey(&self) -> Survey {
+        Survey::take(self.checks.as_ref(), self.clock.as_ref()).await
+    }
+
+    fn live(&self) -> Result<Reply, Problem> {
+        let now = self.clock.now();
+        let uptime = between(self.instance.started_at, now).as_secs();
+        Reply::json(StatusCode::OK, &json!({"alive": true, "timestamp": rfc3339_millis::format(now), "uptime": uptime}))
+    }
+
+    async fn heartbeat(&self, call: &Call) -> Result<Reply, Problem> {
+        let now = self.clock.now();
+        let overdue = self.checks.overdue(now.checked_sub(OVERDUE).unwrap_or(now));
+        let (survey, overdue) = futures_util::future::join(self.survey(), limited(overdue, self.clock.as_ref())).await;
+        // Configuration that is wrong does not stop this function; until it is mended it is as careful as it can be.
+        let auth = ApiAuth::read(&self.env).unwrap_or(ApiAuth::Iam);
+        let is_operator = call.only_operator(auth).is_ok();
+        let caller = call.principal(auth).ok();
+        let pulse = Pulse { survey: &survey, overdue };
+        pulse.reply(|tenant| is_operator || caller.as_ref().is_some_and(|caller| caller.tenant == *tenant))
+    }
+
+    async fn metrics(&self) -> Result<Reply, Problem> {
+        let text = metrics::text(&self.survey().await);
+        text.map(Reply::metrics).map_err(|problem| Problem::unavailable(&JournalError::Unavailable(problem.into())))
     }
 }
 
@@ -40,11 +97,14 @@ impl Api for HealthApi {
         match (call.method.as_str(), call.route.as_str()) {
             ("GET", "/health") => Ok(Reply::text(StatusCode::OK, r#"{"status":"healthy"}"#)),
             ("GET", "/healthz") => Ok(Reply::text(StatusCode::OK, r#"{"status":"ok"}"#)),
-            ("GET", "/api/production/ready") => {
-                let ready = ready::ask(self.checks.as_ref(), self.clock.as_ref()).await;
-                let status = if ready.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                Reply::json(status, &ready)
-            }
+            ("GET", "/live") => self.live(),
+            ("GET", "/ready") => ready::plain(&self.survey().await),
+            ("GET", "/readyz") => ready::short(&self.survey().await, &self.instance.name),
+            ("GET", "/health/detailed") => detailed::indicators(&self.survey().await),
+            ("GET", "/metrics") => self.metrics().await,
+            ("GET", "/api/production/ready") => ready::production(&self.survey().await),
+            ("GET", "/api/production/health") => detailed::production(&self.survey().await, &self.instance, Process::now(&self.env)),
+            ("GET", "/api/production/queue/heartbeat") => self.heartbeat(call).await,
             _ => Err(call.unknown_route()),
         }
     }

@@ -65,16 +65,6 @@ impl Table {
     pub const fn with_client(client: aws_sdk_dynamodb::Client, name: String) -> Self {
         Self { client, name }
     }
-
-    /// Whether the table answers: reads one key that never exists.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> Result<(), JournalError> {
-        let key = s("#ping");
-        let get = self.client.get_item().table_name(&self.name).key("pk", key.clone()).key("sk", key);
-        get.send().await.map(|_| ()).map_err(unavailable)
-    }
 }
 
 pub(super) fn s(text: impl Into<String>) -> AttributeValue {

@@ -11,6 +11,7 @@ use super::unavailable;
 use crate::domain::task::{Canary, Task};
 use crate::engine::ports::{JournalError, Queue};
 use crate::letters::TaskSender;
+use crate::heartbeat::Depth;
 use crate::operate::{DeadLetterQueue, Move};
 use crate::sweep::{Backlog, CanaryQueue};
 use crate::telemetry::chain;
@@ -47,12 +48,12 @@ impl TaskQueue {
         Self { client, url }
     }
 
-    /// Whether the queue answers.
+    /// What stands on it.
     ///
     /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> Result<(), JournalError> {
-        depth(&self.client, &self.url).await.map(|_| ())
+    /// When the queue does not answer.
+    pub async fn depth_in_full(&self) -> Result<Depth, JournalError> {
+        depth_in_full(&self.client, &self.url).await
     }
 
     /// Hides messages for `duration` from now: what makes a killed worker's messages come back. One call.
@@ -137,6 +138,14 @@ impl DeadLetters {
         Self { client, url, arn }
     }
 
+    /// What stands on it.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub async fn depth_in_full(&self) -> Result<Depth, JournalError> {
+        depth_in_full(&self.client, &self.url).await
+    }
+
     /// Looks at one message: removes it if it is an older one of `task`'s run, else gives it back.
     async fn settle(&self, message: &Message, task: &Task) -> Result<bool, JournalError> {
         let Some(receipt) = message.receipt_handle() else { return Ok(false) };
@@ -202,6 +211,20 @@ pub(super) async fn depth(client: &aws_sdk_sqs::Client, url: &str) -> Result<u64
     let answer = client.get_queue_attributes().queue_url(url).attribute_names(name.clone()).send().await.map_err(unavailable)?;
     let depth = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
     depth.ok_or_else(|| JournalError::Unavailable("the queue did not tell its depth".into()))
+}
+
+async fn depth_in_full(client: &aws_sdk_sqs::Client, url: &str) -> Result<Depth, JournalError> {
+    use QueueAttributeName::{
+        ApproximateNumberOfMessages as Waiting, ApproximateNumberOfMessagesDelayed as Delayed,
+        ApproximateNumberOfMessagesNotVisible as InFlight,
+    };
+    let ask = client.get_queue_attributes().queue_url(url).set_attribute_names(Some(vec![Waiting, InFlight, Delayed]));
+    let answer = ask.send().await.map_err(unavailable)?;
+    let number = |name: QueueAttributeName| {
+        let number = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+        number.ok_or_else(|| JournalError::Unavailable("the queue did not tell its depth".into()))
+    };
+    Ok(Depth { waiting: number(Waiting)?, in_flight: number(InFlight)?, delayed: number(Delayed)? })
 }
 
 pub(super) fn seconds(duration: Duration, most: u64) -> i32 {

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
+use futures_util::future::try_join;
 use jiff::Timestamp;
 
 use super::items::{Item, Key, Table, due_partition, due_sort_key, n, s};
@@ -18,7 +19,7 @@ use super::unavailable;
 use crate::domain::clock::{between, rfc3339_millis};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
-use crate::heartbeat::Heartbeats;
+use crate::heartbeat::{Arrival, Heartbeats, Marks};
 use crate::sweep::{DueEntry, DueIndex, Tally};
 
 const HEARTBEAT: &str = "#heartbeat";
@@ -55,6 +56,28 @@ impl DueIndex for Table {
             |item: &Item| entry_of(item).ok_or_else(|| JournalError::Unavailable("an entry of the index `due` cannot be read".into()));
         items.iter().map(read).collect()
     }
+}
+
+impl Table {
+    /// The marks of the sweeper and the consumer, as the last ones left them.
+    ///
+    /// # Errors
+    /// When the table does not answer, or a mark cannot be read.
+    pub async fn marks(&self) -> Result<Marks, JournalError> {
+        let mark = |name: &'static str| async move {
+            let get = self.client.get_item().table_name(&self.name).key("pk", s(HEARTBEAT)).key("sk", s(name));
+            get.send().await.map(|found| found.item).map_err(unavailable)
+        };
+        let (sweeper, worker) = try_join(mark("sweeper"), mark("worker")).await?;
+        let swept_at = sweeper.map(|item| time_of(&item, "at")).transpose()?;
+        let arrived = worker.map(|item| Ok::<_, JournalError>(Arrival { sent_at: time_of(&item, "sent_at")?, at: time_of(&item, "at")? }));
+        Ok(Marks { swept_at, arrived: arrived.transpose()? })
+    }
+}
+
+fn time_of(item: &Item, name: &str) -> Result<Timestamp, JournalError> {
+    let time = item.get(name).and_then(|value| value.as_s().ok()?.parse().ok());
+    time.ok_or_else(|| JournalError::Unavailable("a mark of the heartbeat cannot be read".into()))
 }
 
 #[async_trait]

@@ -48,6 +48,12 @@ impl Reply {
         Self::new(status, "application/json", Payload::Whole(body.into()))
     }
 
+    /// Numbers for Prometheus, in its text format.
+    #[must_use]
+    pub fn metrics(text: String) -> Self {
+        Self::new(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", Payload::Whole(text))
+    }
+
     /// Server-sent events as they come. Only on routes of [`super::Api::streams`].
     #[must_use]
     pub fn events(pieces: impl Stream<Item = String> + Send + 'static) -> Self {

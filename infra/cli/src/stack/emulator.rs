@@ -55,6 +55,14 @@ impl Emulator {
         Ok(accept(function, "invoke it", reply?)?.body)
     }
 
+    /// Invokes a function and waits for nothing.
+    pub(crate) fn start(&self, function: &str, event: &[u8]) -> Result<()> {
+        let mut headers = headers("lambda");
+        headers.push(("x-amz-invocation-type", "Event"));
+        let reply = self.http.post(&format!("{}/invocations", path(function)), &headers, event);
+        accept(function, "invoke it", reply?).map(|_| ())
+    }
+
     /// The log lines of a function since a time (milliseconds since 1970), oldest first. A function that never ran has none.
     pub(crate) fn log_events(&self, function: &str, since: i64) -> Result<Vec<LogEvent>> {
         let body = json!({"logGroupName": format!("/aws/lambda/{function}"), "startTime": since, "limit": MOST_EVENTS}).to_string();

@@ -1,0 +1,168 @@
+//! What the deep probes ask, and of whom.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{Either, join_all, select, try_join_all};
+use jiff::Timestamp;
+use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
+use shared::config::{ConfigError, Environment, ModelsConfig, variables};
+use shared::definitions;
+use shared::domain::clock::Clock;
+use shared::domain::run::Run;
+use shared::engine::ports::Journal;
+use shared::heartbeat::{Depth, Marks};
+use shared::sweep::{DueIndex, SHARDS};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+
+use crate::survey::Thresholds;
+
+/// What each check may take. All run at once, so the answer is there within 2 s whatever hangs.
+const TIME_LIMIT: Duration = Duration::from_millis(1500);
+/// Entries that are looked at in each shard of the index of what is due. More of them are told as so many, no less alarming.
+const MOST_OVERDUE: usize = 5;
+
+/// What a check found, or what is wrong, for the operator; no internals.
+pub type Check<T = ()> = Result<T, String>;
+
+/// What the configuration says that probes tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Configured {
+    /// How many agents the packed definitions have.
+    pub agents: usize,
+    /// From when on something counts as degraded.
+    pub thresholds: Thresholds,
+}
+
+/// The dependencies, as the probes ask about them.
+#[async_trait]
+pub trait Checks: Send + Sync {
+    /// Whether all variables are there and make sense. No call.
+    fn environment(&self) -> Check<Configured>;
+    /// Whether a model is configured and its address takes connections. No token is spent.
+    async fn llm(&self) -> Check;
+    /// Whether the table answers: the marks in it.
+    async fn table(&self) -> Check<Marks>;
+    /// Whether the tasks queue answers: what stands on it.
+    async fn tasks(&self) -> Check<Depth>;
+    /// Whether the dead-letter queue answers: what stands on it.
+    async fn dead_letters(&self) -> Check<Depth>;
+    /// Runs that somebody should have looked at before `at`, and nobody has; of all tenants, and not all of them if there are many.
+    async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>>;
+}
+
+/// `check`, or what to say when it hangs.
+pub(crate) async fn limited<T>(check: impl Future<Output = Check<T>>, clock: &dyn Clock) -> Check<T> {
+    match select(std::pin::pin!(check), clock.sleep(TIME_LIMIT)).await {
+        Either::Left((check, _)) => check,
+        Either::Right(_) => Err(format!("no answer within {} ms", TIME_LIMIT.as_millis())),
+    }
+}
+
+/// The real dependencies. Clients are built by the first probe that needs them and kept.
+pub struct RealChecks {
+    env: Environment,
+    clients: OnceCell<Clients>,
+}
+
+struct Clients {
+    table: Table,
+    tasks: TaskQueue,
+    dead_letters: DeadLetters,
+}
+
+impl RealChecks {
+    /// Nothing is built yet.
+    #[must_use]
+    pub fn new(env: Environment) -> Self {
+        Self { env, clients: OnceCell::new() }
+    }
+
+    async fn clients(&self) -> Result<&Clients, String> {
+        let built = self.clients.get_or_try_init(|| async {
+            let table = self.env.required(variables::TABLE_NAME)?;
+            let (tasks, dlq) = (self.env.required(variables::TASK_QUEUE_URL)?, self.env.required(variables::DLQ_URL)?);
+            let config = sdk_config("health").await;
+            Ok::<_, ConfigError>(Clients {
+                table: Table::new(&config, table),
+                tasks: TaskQueue::new(&config, tasks),
+                // Only its depth is asked for, which needs no ARN.
+                dead_letters: DeadLetters::new(&config, dlq, String::new()),
+            })
+        });
+        built.await.map_err(|error| error.to_string())
+    }
+}
+
+#[async_trait]
+impl Checks for RealChecks {
+    fn environment(&self) -> Check<Configured> {
+        ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
+        let agents = definitions::check(&self.env).map_err(|error| error.to_string())?;
+        for name in variables::HEALTH {
+            self.env.optional(name).map_err(|error| error.to_string())?;
+        }
+        for name in [variables::TABLE_NAME, variables::TASK_QUEUE_URL, variables::DLQ_URL] {
+            self.env.required(name).map_err(|error| error.to_string())?;
+        }
+        let thresholds = Thresholds::read(&self.env).map_err(|error| error.to_string())?;
+        Ok(Configured { agents, thresholds })
+    }
+
+    async fn llm(&self) -> Check {
+        let model = ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
+        // Without an address of its own the provider is a public service: that it is configured is what can be known for free.
+        let Some(address) = model.first_base_url().as_deref().and_then(host_and_port) else { return Ok(()) };
+        TcpStream::connect(&address).await.map(|_| ()).map_err(|_| format!("{address} takes no connections"))
+    }
+
+    async fn table(&self) -> Check<Marks> {
+        self.clients().await?.table.marks().await.map_err(|_| "the table does not answer".to_owned())
+    }
+
+    async fn tasks(&self) -> Check<Depth> {
+        self.clients().await?.tasks.depth_in_full().await.map_err(|_| "the tasks queue does not answer".to_owned())
+    }
+
+    async fn dead_letters(&self) -> Check<Depth> {
+        self.clients().await?.dead_letters.depth_in_full().await.map_err(|_| "the dead-letter queue does not answer".to_owned())
+    }
+
+    async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>> {
+        let table = &self.clients().await?.table;
+        let unread = |_| "the index of what is due does not answer".to_owned();
+        let shards = join_all((0..SHARDS).map(|shard| table.due(shard, None, MOST_OVERDUE))).await;
+        let entries = shards.into_iter().collect::<Result<Vec<_>, _>>().map_err(unread)?.into_iter().flatten();
+        let runs = entries.filter(|entry| entry.at < at).map(|entry| async move { table.run(&entry.tenant, entry.run).await });
+        let runs = try_join_all(runs).await.map_err(unread)?.into_iter().flatten();
+        // The index may lag behind: the record is the truth.
+        Ok(runs.filter(|run| run.due_ms.is_some_and(|due| due < at.as_millisecond())).collect())
+    }
+}
+
+/// `host:port` of an http or https address.
+fn host_and_port(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?;
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    Some(if has_port { host.to_owned() } else { format!("{host}:{}", if scheme == "https" { 443 } else { 80 }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_and_port;
+
+    #[test]
+    fn an_address_has_a_port() {
+        for (url, address) in [
+            ("http://127.0.0.1:4010/v1/", "127.0.0.1:4010"),
+            ("https://api.example.com/v1", "api.example.com:443"),
+            ("http://[::1]:80/x", "[::1]:80"),
+            ("https://user@host", "host:443"),
+        ] {
+            assert_eq!(host_and_port(url).as_deref(), Some(address));
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The probes' answers are as promised, whoever asks, and name no tenant's runs to another one.
+
+use serde_json::json;
+use shared::domain::run::Run;
+use shared::domain::state::RunState;
+
+use crate::document::DOCUMENT;
+use crate::requests::{ANA, Caller, OWNER, get};
+use crate::world::{Answer, world};
+
+/// Every answer of every probe.
+pub(crate) async fn all() -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for operation in DOCUMENT.operations().into_iter().filter(|operation| operation.is_probe()) {
+        // Nobody signs a probe of a load balancer.
+        let well = world().call(get(operation.path).from(Caller::Nobody)).await;
+        assert_eq!(well.status, 200, "{}", operation.id());
+        let unwell = world().unwell().call(get(operation.path)).await;
+        let is_told = DOCUMENT.promised().contains(&(operation.id().to_owned(), 503));
+        assert_eq!(unwell.status, if is_told { 503 } else { 200 }, "{}", operation.id());
+        answers.extend([well, unwell]);
+    }
+    assert_eq!(answers.len(), 20);
+    answers
+}
+
+#[tokio::test]
+async fn a_stale_lease_is_told_to_everybody_and_named_to_whom_it_belongs() {
+    for (caller, named) in [(ANA, 1), (OWNER, 2), (Caller::Nobody, 0), (Caller::Authorized("evil", "eve"), 0)] {
+        let world = world();
+        let runs = ["acme", "other"].map(|tenant| Run { lease_owner: Some("w1".into()), ..world.run_of(tenant, RunState::Running) });
+        let answer = world.overdue(runs.into()).call(get("/api/production/queue/heartbeat").from(caller)).await;
+        assert_eq!(
+            (answer.status, answer.text("/status/status"), &answer.body["status"]["details"]["staleLeases"]),
+            (503, "warn", &json!(2))
+        );
+        assert_eq!(answer.body["leases"].as_array().map(Vec::len), Some(named));
+    }
+}
