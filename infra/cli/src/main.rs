@@ -21,6 +21,7 @@ mod provider;
 mod replay;
 mod run;
 mod screen;
+mod smoke;
 mod stack;
 
 use std::process::ExitCode;

@@ -25,7 +25,7 @@ pub(crate) use self::health::{Completions, Health};
 pub(crate) use self::provider::{Provider, ProviderCommand};
 pub(crate) use self::replay::{Replay, Replays};
 pub(crate) use self::run::{Answer, Cancel, ListRuns, Run, RunCommand, Show, Start, Tail};
-pub(crate) use self::stack::{Invoke, Logs, Profile, Stack, Up, as_file};
+pub(crate) use self::stack::{Down, Invoke, Logs, Part, Profile, Restart, Stack, Up, as_file};
 pub(crate) use self::target::{Format, Target};
 
 const EXIT_CODES: &str = "\

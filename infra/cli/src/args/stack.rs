@@ -19,13 +19,17 @@ pub(crate) enum Stack {
     #[command(after_help = UP_VARIABLES)]
     Up(Up),
     /// End exactly what `up` started; the data of the stack goes with it
-    Down(Named),
+    Down(Down),
+    /// Give the functions new processes, with the code and the data that they have
+    Restart(Restart),
     /// What runs, where, since when
     Status(Status),
     /// Ask the probes: exit 0 healthy, 1 not, 2 nothing answered
-    Health(Named),
-    /// Logs of a process of the stack, or of a deployed function
+    Health(Health),
+    /// Logs of processes of the stack, or of deployed functions
     Logs(Logs),
+    /// Ask what the operations manual asks after a deploy: exit 0 when every answer is as expected
+    Smoke(Named),
     /// Hot reload: `cargo lambda watch` behind the same address and on the same data, until Ctrl-C
     Watch(Named),
     /// Invoke a deployed function with an event fixture and print its response
@@ -54,6 +58,46 @@ pub(crate) struct Up {
     pub(crate) profile: Profile,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Down {
+    #[command(flatten)]
+    pub(crate) stack: Named,
+    /// Remove the stack's folder as well: logs, ports, outputs (asks first)
+    #[arg(long)]
+    pub(crate) remove_data: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Restart {
+    /// Which functions (left out: all)
+    #[arg(value_name = "FUNCTION")]
+    pub(crate) functions: Vec<String>,
+    #[command(flatten)]
+    pub(crate) stack: Named,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Health {
+    /// Which part (left out: all)
+    #[arg(value_enum)]
+    pub(crate) part: Option<Part>,
+    #[command(flatten)]
+    pub(crate) stack: Named,
+}
+
+/// What `stack health` can be asked about alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    Api,
+    Database,
+    Queue,
+    Emulator,
+    Model,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
     Dev,
@@ -72,11 +116,11 @@ pub(crate) struct Status {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Logs {
     /// emulator, model, build, tools, deploy, or a function: health, agent-api, queue-consumer, dlq-redrive, operator-api, sweeper
-    #[arg(default_value = "agent-api")]
-    pub(crate) source: String,
+    #[arg(default_value = "agent-api", value_name = "SOURCE")]
+    pub(crate) sources: Vec<String>,
     #[command(flatten)]
     pub(crate) stack: Named,
-    /// How many of the last lines
+    /// How many of the last lines of each
     #[arg(long, default_value_t = 50, value_name = "N")]
     pub(crate) tail: usize,
     /// Keep printing new lines until Ctrl-C

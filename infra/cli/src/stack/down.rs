@@ -1,16 +1,22 @@
 //! `reprise stack down`: ends exactly what `up` (and `watch`) started for this stack, and nothing that only looks like it.
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use crate::error::Result;
+use crate::args::Down;
+use crate::error::{Error, FAILED, Result};
 use crate::out::say;
 use crate::stack::layout::Layout;
 use crate::stack::process::{self, EMULATOR, MODEL, WATCH};
 
-pub(crate) fn execute(layout: &Layout) -> Result<ExitCode> {
+pub(crate) fn execute(layout: &Layout, down: &Down) -> Result<ExitCode> {
     if !layout.folder().is_dir() {
         say!("nothing is running: there is no stack `{}`", layout.name);
         return Ok(ExitCode::SUCCESS);
+    }
+    if down.remove_data && !down.yes && !is_confirmed(layout)? {
+        say!("nothing was done");
+        return Ok(ExitCode::from(FAILED));
     }
     let _lock = layout.lock()?;
     let mut ended = Vec::new();
@@ -33,5 +39,22 @@ pub(crate) fn execute(layout: &Layout) -> Result<ExitCode> {
             layout.short(&layout.folder().join("log")).display()
         );
     }
+    if down.remove_data {
+        let folder = layout.folder();
+        std::fs::remove_dir_all(&folder).map_err(|error| Error::new(format!("cannot remove {}", folder.display())).because(error))?;
+        say!("removed {}", layout.short(&folder).display());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks who sits at the terminal. Where nobody does, nothing is removed that was not said to be.
+fn is_confirmed(layout: &Layout) -> Result<bool> {
+    let folder = layout.short(&layout.folder());
+    let mut answer = String::new();
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::unreachable(format!("this removes {} with all logs", folder.display())).with_hint("say --yes if you mean it"));
+    }
+    say!("This ends the stack `{}` and removes {} with all logs. Type yes:", layout.name, folder.display());
+    std::io::stdin().read_line(&mut answer).map_err(|error| Error::new("no answer could be read").because(error))?;
+    Ok(answer.trim() == "yes")
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,42 +23,86 @@ const EXPLAINING: usize = 3;
 /// What has a log file in the stack's folder.
 const FILES: [&str; 7] = ["emulator", "model", "watch", "tools", "build", "deploy", "toolchain"];
 
-pub(crate) fn execute(layout: &Layout, logs: &Logs) -> Result<ExitCode> {
-    if FUNCTIONS.contains(&logs.source.as_str()) {
-        of_function(layout, logs)?;
-    } else if FILES.contains(&logs.source.as_str()) {
-        of_file(&layout.log_file(&logs.source), logs)?;
-    } else {
-        return Err(Error::unreachable(format!("there is no log of `{}`", logs.source)).with_hint(format!(
-            "choose one of {}, {}",
-            FILES.join(", "),
-            FUNCTIONS.join(", ")
-        )));
-    }
-    Ok(ExitCode::SUCCESS)
+/// Where lines come from, and how far they were read.
+enum Source {
+    Function { emulator: Emulator, name: String, since: i64, seen: Vec<LogEvent> },
+    File { path: PathBuf, at: u64 },
 }
 
-fn of_function(layout: &Layout, logs: &Logs) -> Result<()> {
-    let emulator = Emulator::new(&Settings::required(layout)?)?;
-    let function = layout.function_name(&logs.source);
-    let since = logs.since.map_or(0, |age| crate::clock::now().as_millisecond() - i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-    let mut events = emulator.log_events(&function, since)?;
-    for event in &events[events.len().saturating_sub(logs.tail)..] {
-        say!("{}", line(event));
-    }
-    if !logs.follow {
-        return Ok(());
-    }
+pub(crate) fn execute(layout: &Layout, logs: &Logs) -> Result<ExitCode> {
+    let sources = logs.sources.iter().map(|name| Ok((name.as_str(), Source::open(layout, logs, name)?)));
+    let mut sources = sources.collect::<Result<Vec<_>>>()?;
+    let width = if sources.len() > 1 { sources.iter().map(|(name, _)| name.len()).max().unwrap_or_default() } else { 0 };
+    let mut last = Some(logs.tail);
     loop {
+        let mut lines = Vec::new();
+        for (name, source) in &mut sources {
+            let new = source.read()?;
+            let skipped = last.map_or(0, |tail| new.len().saturating_sub(tail));
+            lines.extend(new.into_iter().skip(skipped).map(|(at, line)| (at, *name, line)));
+        }
+        // Stable: what has no time of its own stays where it is.
+        lines.sort_by_key(|(at, ..)| *at);
+        for (_, name, line) in lines {
+            if width > 0 { say!("{name:<width$} | {line}") } else { say!("{line}") }
+        }
+        if !logs.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        last = None;
         std::thread::sleep(POLL);
-        // From the last time on, without the lines of that same millisecond that were already printed.
-        let last = events.last().map_or(since, |event| event.timestamp);
-        let known: Vec<LogEvent> = events.into_iter().filter(|event| event.timestamp == last).collect();
-        events = emulator.log_events(&function, last)?;
-        for event in events.iter().filter(|event| !known.contains(event)) {
-            say!("{}", line(event));
+    }
+}
+
+impl Source {
+    fn open(layout: &Layout, logs: &Logs, name: &str) -> Result<Self> {
+        if FUNCTIONS.contains(&name) {
+            let age = logs.since.map_or(i64::MAX, |age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+            let since = crate::clock::now().as_millisecond().saturating_sub(age).max(0);
+            let emulator = Emulator::new(&Settings::required(layout)?)?;
+            return Ok(Self::Function { emulator, name: layout.function_name(name), since, seen: Vec::new() });
+        }
+        if FILES.contains(&name) {
+            return Ok(Self::File { path: layout.log_file(name), at: 0 });
+        }
+        Err(Error::unreachable(format!("there is no log of `{name}`")).with_hint(format!(
+            "choose from {}, {}",
+            FILES.join(", "),
+            FUNCTIONS.join(", ")
+        )))
+    }
+
+    /// The lines since the last time, with their times.
+    fn read(&mut self) -> Result<Vec<(i64, String)>> {
+        match self {
+            Self::Function { emulator, name, since, seen } => {
+                let events = emulator.log_events(name, *since)?;
+                let new = events.iter().filter(|event| !seen.contains(event)).map(|event| (event.timestamp, line(event))).collect();
+                // From the last time on, without the lines of that same millisecond that are already printed.
+                *since = events.last().map_or(*since, |event| event.timestamp);
+                if !events.is_empty() {
+                    *seen = events.into_iter().filter(|event| event.timestamp == *since).collect();
+                }
+                Ok(new)
+            }
+            Self::File { path, at } => Ok(new_lines(path, at)?.into_iter().map(|line| (0, line)).collect()),
         }
     }
+}
+
+/// The lines behind `at`, which is moved behind them.
+fn new_lines(path: &Path, at: &mut u64) -> Result<Vec<String>> {
+    let failed = |error: std::io::Error| Error::unreachable("there is no such log (yet)").because(error).with_log(path.to_path_buf());
+    let mut file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.len() < *at {
+        // It was written anew.
+        *at = 0;
+    }
+    file.seek(SeekFrom::Start(*at)).map_err(failed)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(failed)?;
+    *at += u64::try_from(text.len()).unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).lines().map(printable).collect())
 }
 
 /// Adds to an error what a deployed function has just logged, and keeps its log in a file of the stack's folder.
@@ -79,34 +123,6 @@ fn line(event: &LogEvent) -> String {
     format!("{time} {}", printable(event.message.trim_end()))
 }
 
-fn of_file(path: &Path, logs: &Logs) -> Result<()> {
-    let failed = |error: std::io::Error| Error::unreachable("there is no such log (yet)").because(error).with_log(path.to_path_buf());
-    let mut file = File::open(path).map_err(failed)?;
-    let mut text = Vec::new();
-    file.read_to_end(&mut text).map_err(failed)?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    for line in &lines[lines.len().saturating_sub(logs.tail)..] {
-        say!("{}", printable(line));
-    }
-    if !logs.follow {
-        return Ok(());
-    }
-    loop {
-        std::thread::sleep(POLL);
-        let (at, length) = (file.stream_position().map_err(failed)?, file.metadata().map_err(failed)?.len());
-        if length < at {
-            // It was written anew.
-            file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        }
-        let mut more = Vec::new();
-        file.read_to_end(&mut more).map_err(failed)?;
-        for line in String::from_utf8_lossy(&more).lines() {
-            say!("{}", printable(line));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +131,18 @@ mod tests {
     fn a_line_begins_with_its_time() {
         let event = LogEvent { timestamp: 1_795_305_593_042, message: "{\"level\":\"INFO\"}\n".into() };
         assert_eq!(line(&event), "2026-11-21T23:59:53.042Z {\"level\":\"INFO\"}");
+    }
+
+    #[test]
+    fn a_file_is_read_on_from_where_it_ended_and_from_the_start_when_it_is_new() {
+        let path = std::env::temp_dir().join(format!("reprise-logs-{}", std::process::id()));
+        let mut at = 0;
+        assert!(new_lines(&path, &mut at).is_err());
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        assert_eq!(new_lines(&path, &mut at).unwrap(), ["one", "two"]);
+        assert_eq!(new_lines(&path, &mut at).unwrap(), Vec::<String>::new());
+        std::fs::write(&path, "three\n").unwrap();
+        assert_eq!(new_lines(&path, &mut at).unwrap(), ["three"]);
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -14,6 +14,7 @@ mod ports;
 mod proc_table;
 mod process;
 mod progress;
+mod restart;
 mod settings;
 mod signals;
 mod spawn;
@@ -26,8 +27,10 @@ use std::process::ExitCode;
 use crate::args::Stack;
 use crate::config::Env;
 use crate::error::Result;
+use crate::smoke;
 use layout::Layout;
 pub(crate) use layout::repository;
+use settings::Settings;
 pub(crate) use signals::stop_on_signal;
 
 /// The deployed functions, in the order of the template; folder, crate, binary and artefact have the same name.
@@ -36,9 +39,11 @@ pub(crate) const FUNCTIONS: [&str; 6] = ["health", "agent-api", "queue-consumer"
 pub(crate) fn execute(command: Stack, env: &Env) -> Result<ExitCode> {
     match command {
         Stack::Up(up) => up::execute(&Layout::find(&up.stack.name)?, &up, env),
-        Stack::Down(named) => down::execute(&Layout::find(&named.name)?),
+        Stack::Down(down) => down::execute(&Layout::find(&down.stack.name)?, &down),
+        Stack::Restart(restart) => restart::execute(&Layout::find(&restart.stack.name)?, &restart),
         Stack::Status(status) => status::execute(&Layout::find(&status.stack.name)?, status.format),
-        Stack::Health(named) => health::execute(&Layout::find(&named.name)?),
+        Stack::Health(health) => health::execute(&Layout::find(&health.stack.name)?, health.part),
+        Stack::Smoke(named) => smoke::execute(&Settings::required(&Layout::find(&named.name)?)?.url()),
         Stack::Logs(logs) => logs::execute(&Layout::find(&logs.stack.name)?, &logs),
         Stack::Watch(named) => watch::execute(&Layout::find(&named.name)?, env),
         Stack::Invoke(invoke) => invoke::execute(&Layout::find(&invoke.stack.name)?, &invoke),
