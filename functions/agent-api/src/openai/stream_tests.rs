@@ -43,6 +43,7 @@ fn world(script: impl IntoIterator<Item = Scripted>) -> World {
             intake,
             records: store.clone(),
             events: store.clone(),
+            contents: store.clone(),
             switches,
             providers: vec!["script".into()],
             clock,
