@@ -47,6 +47,8 @@ pub mod variables {
     pub const BACKLOG_THRESHOLD: &str = "BACKLOG_THRESHOLD";
     /// Dead letters above which a probe calls the system degraded.
     pub const DEAD_LETTER_THRESHOLD: &str = "DEAD_LETTER_THRESHOLD";
+    /// Names of fields that are not shown of payloads, besides those that always are not, parted by commas; may be empty.
+    pub const REDACT_KEYS: &str = "REDACT_KEYS";
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
 
@@ -97,7 +99,7 @@ pub mod variables {
         LOG_LEVEL,
     ];
     /// What `dlq-redrive` reads.
-    pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, API_AUTH, LOG_LEVEL];
+    pub const DLQ_REDRIVE: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, REDACT_KEYS, API_AUTH, LOG_LEVEL];
     /// What `operator-api` reads.
     pub const OPERATOR_API: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, API_AUTH, LOG_LEVEL];
     /// What `sweeper` reads.

@@ -17,19 +17,22 @@ use shared::domain::clock::{Clock, after};
 use shared::domain::failure::{Failure, FailureCode};
 use shared::domain::id::TenantId;
 use shared::domain::message::ToolCall;
+use shared::domain::redact::Redactor;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
 use shared::domain::waiting::{ASK_HUMAN, Waiting};
 use shared::engine::Window;
-use shared::engine::ports::Model;
+use shared::engine::ports::{JournalError, Model};
 use shared::fakes::{
-    CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryQueue, MemoryStore, MemoryTable, Scripted, ScriptedModel, a_run,
-    an_event, engine, routes_over,
+    CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, Scripted,
+    ScriptedModel, a_run, an_event, engine, routes_over,
 };
 use shared::heartbeat::{Arrival, Depth, Marks};
 use shared::http::{Api, respond};
 use shared::intake::Intake;
+use shared::letters::LetterDesk;
 use shared::operate::Redrive;
+use shared::sweep::janitor::{Letter, Letters};
 
 use crate::document::{DOCUMENT, events};
 use crate::requests::{Asked, REQUEST_ID};
@@ -40,6 +43,7 @@ pub(crate) struct World {
     pub(crate) queue: Arc<MemoryQueue>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) switches: Arc<MemoryBreakers>,
+    pub(crate) letters: Arc<MemoryLetters>,
     agent: AgentApi,
     pub(crate) incidents: Arc<MemoryIncidents>,
     pub(crate) table: Arc<MemoryTable>,
@@ -61,6 +65,28 @@ impl Answer {
     /// The text at a JSON pointer.
     pub(crate) fn text(&self, pointer: &str) -> &str {
         self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no text at {pointer}: {:#}", self.body))
+    }
+}
+
+/// A dead-letter queue on which nothing lies.
+struct NoPile;
+
+#[async_trait]
+impl Letters for NoPile {
+    async fn to_look_at(&self) -> Result<u64, JournalError> {
+        Ok(0)
+    }
+
+    async fn take(&self, _hidden: Duration) -> Result<Vec<Letter>, JournalError> {
+        Ok(Vec::new())
+    }
+
+    async fn delete(&self, _letters: &[Letter]) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn give_back(&self, _letters: &[Letter]) -> Result<(), JournalError> {
+        Ok(())
     }
 }
 
@@ -125,6 +151,9 @@ impl World {
         let intake = Intake { engine, records: store.clone(), patience: Duration::from_secs(10) };
         let redrive = Redrive { records: store.clone(), queue: queue.clone(), dead_letters: queue.clone(), clock: clock.clone() };
         let (incidents, table) = (Arc::new(MemoryIncidents::default()), Arc::new(MemoryTable::default()));
+        let letters = Arc::new(MemoryLetters::default());
+        let pile = Arc::new(NoPile);
+        let desk = LetterDesk { book: letters.clone(), queue: letters.clone(), dead_letters: pile, clock: clock.clone() };
         Self {
             operator: OperatorApi { incidents: incidents.clone(), table: table.clone(), clock: clock.clone(), auth },
             incidents,
@@ -140,8 +169,9 @@ impl World {
                 auth,
             },
             switches,
-            dlq: DlqApi { redrive, auth },
             health: Probed::api(true, Vec::new(), &clock),
+            dlq: DlqApi { redrive, index: store.clone(), letters: desk, redactor: Redactor::default(), auth },
+            letters,
             store,
             queue,
             clock,

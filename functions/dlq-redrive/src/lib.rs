@@ -1,18 +1,24 @@
-//! What the dead-letter API does with a call. The list comes from the records, so that looking touches no message.
+//! What the dead-letter API does with a call. What is shown comes from the records, so that looking touches no message.
+//!
+//! This file is the table of routes; `list` and `show` look, `one` puts one run back or gives it up, `letters` is about messages that
+//! are none of ours.
+
+mod letters;
+mod list;
+mod one;
+mod show;
+mod views;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use lambda_http::http::{StatusCode, header};
+use lambda_http::http::StatusCode;
 use serde::Serialize;
 use shared::config::{ApiAuth, ConfigError, Environment, variables};
-use shared::domain::clock::rfc3339_millis;
-use shared::domain::failure::Failure;
-use shared::domain::id::{ConversationId, RunId};
-use shared::domain::principal::Principal;
-use shared::domain::run::Run;
-use shared::domain::state::RunState;
+use shared::domain::redact::Redactor;
 use shared::http::{Api, Call, Problem, Reply};
-use shared::operate::{self, CommandError, LOOP_GUARD, Move, NotAgain, Redrive, Retry, RunFilter};
+use shared::letters::LetterDesk;
+use shared::operate::{DeadIndex, Move, Redrive};
 
 /// The function's configuration.
 pub struct Settings {
@@ -24,6 +30,8 @@ pub struct Settings {
     pub dlq_url: String,
     /// Their queue's name for move tasks.
     pub dlq_arn: String,
+    /// What is not shown of payloads.
+    pub redactor: Redactor,
     /// Who may call.
     pub auth: ApiAuth,
 }
@@ -39,15 +47,27 @@ impl Settings {
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
             dlq_url: env.required(variables::DLQ_URL)?,
             dlq_arn: env.required(variables::DLQ_ARN)?,
+            redactor: read_redactor(env)?,
             auth: ApiAuth::read(env)?,
         })
     }
 }
 
+fn read_redactor(env: &Environment) -> Result<Redactor, ConfigError> {
+    let names = env.optional(variables::REDACT_KEYS)?.unwrap_or_default();
+    Redactor::with_names(&names).map_err(|error| ConfigError { name: variables::REDACT_KEYS, problem: error.to_string() })
+}
+
 /// The dead-letter API.
 pub struct DlqApi {
-    /// Shows dead runs and puts them back.
+    /// Puts dead runs back, and gives them up.
     pub redrive: Redrive,
+    /// Finds dead runs.
+    pub index: Arc<dyn DeadIndex>,
+    /// Messages that are none of ours.
+    pub letters: LetterDesk,
+    /// What is not shown of payloads.
+    pub redactor: Redactor,
     /// Who may call.
     pub auth: ApiAuth,
 }
@@ -58,7 +78,15 @@ impl Api for DlqApi {
         let principal = call.principal(self.auth)?;
         match (call.method.as_str(), call.route.as_str()) {
             ("GET", "/v1/dlq") => self.list(&principal, call).await,
+            ("GET", "/v1/dlq/stats") => self.stats(&principal, call).await,
+            ("GET", "/v1/dlq/{id}") => self.show(&principal, call).await,
+            ("GET", "/v1/dlq/{id}/payload") => self.payload(&principal, call).await,
             ("POST", "/v1/dlq/{id}/retry") => self.retry(&principal, call).await,
+            ("POST", "/v1/dlq/{id}/discard") => self.discard(&principal, call).await,
+            ("GET", "/v1/dlq/letters") => self.list_letters(call).await,
+            ("GET", "/v1/dlq/letters/{id}") => self.show_letter(call).await,
+            ("POST", "/v1/dlq/letters/{id}/move") => self.move_letter(&principal, call).await,
+            ("POST", "/v1/dlq/letters/{id}/discard") => self.discard_letter(&principal, call).await,
             ("POST", "/v1/dlq/retry-all") => {
                 call.only_operator(self.auth)?;
                 self.retry_all().await
@@ -69,50 +97,6 @@ impl Api for DlqApi {
 }
 
 impl DlqApi {
-    async fn list(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
-        let mut query = call.query();
-        let cursor = query.take("cursor", "must be a next_cursor of this list")?;
-        let limit = query.limit()?;
-        query.finish()?;
-        let records = self.redrive.records.as_ref();
-        let filter = RunFilter { state: Some(RunState::Dead), ..RunFilter::default() };
-        let page = operate::list(records, &principal.tenant, &filter, cursor, limit).await.map_err(|e| Problem::unavailable(&e))?;
-        let count = records.count(&principal.tenant, RunState::Dead).await.map_err(|e| Problem::unavailable(&e))?;
-        // The queue is shared by all tenants: only the operator sees its depth.
-        let queue = match call.only_operator(self.auth) {
-            Ok(()) => {
-                let depth = self.redrive.dead_letters.depth().await.map_err(|e| Problem::unavailable(&e))?;
-                Some(QueueView { approximate_messages: depth })
-            }
-            Err(_) => None,
-        };
-        let view = ListView { count, entries: page.runs.iter().map(EntryView::of).collect(), queue, next_cursor: page.next };
-        Reply::json(StatusCode::OK, &view)
-    }
-
-    async fn retry(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
-        let id: RunId = call.id("id")?;
-        let run = self.redrive.retry(&principal.tenant, id, &Retry::by(&principal.name)).await.map_err(|error| match error {
-            CommandError::NotFound => Problem::not_found("id", "there is no such run; GET /v1/dlq lists the dead ones"),
-            CommandError::WrongState(state) => {
-                Problem::conflict("not_dead", format!("the run is {}; only a dead run can be retried", state.as_str())).of_run(id)
-            }
-            CommandError::NotAgain(NotAgain::DoneBefore | NotAgain::DiedSince) => Problem::internal(&error).of_run(id),
-            CommandError::NotAgain(NotAgain::Guarded(times)) => {
-                let detail = format!("the run was put back {times} times and died each time; from {LOOP_GUARD} on that needs `force`");
-                Problem::conflict("loop_guard", detail).of_run(id)
-            }
-            CommandError::ConversationFull => {
-                let detail = "as many runs of its conversation wait for their turn as may; retry it when some have ended";
-                Problem::conflict("conversation_full", detail).of_run(id).after(5)
-            }
-            CommandError::NotAsked | CommandError::OtherAnswer => Problem::internal(&error).of_run(id),
-            CommandError::Journal(error) => Problem::unavailable(&error).of_run(id),
-        })?;
-        let view = RetryView { run_id: run.id, status: run.state, epoch: run.epoch };
-        Ok(Reply::json(StatusCode::ACCEPTED, &view)?.with(header::LOCATION, call.address(&format!("/v1/runs/{}", run.id))))
-    }
-
     /// The queue's own move task: managed, crash-safe; the consumer takes up each dead run whose message comes back.
     async fn retry_all(&self) -> Result<Reply, Problem> {
         let moved = self.redrive.dead_letters.start_move().await.map_err(|e| Problem::unavailable(&e))?;
@@ -122,61 +106,6 @@ impl DlqApi {
         };
         Reply::json(StatusCode::ACCEPTED, &view)
     }
-}
-
-#[derive(Debug, Serialize)]
-struct ListView {
-    count: u64,
-    entries: Vec<EntryView>,
-    queue: Option<QueueView>,
-    next_cursor: Option<RunId>,
-}
-
-#[derive(Debug, Serialize)]
-struct QueueView {
-    approximate_messages: u64,
-}
-
-/// A dead run.
-#[derive(Debug, Serialize)]
-struct EntryView {
-    run_id: RunId,
-    conversation_id: ConversationId,
-    agent: String,
-    error: Option<Failure>,
-    failures: Vec<Failure>,
-    attempts: u32,
-    steps: u32,
-    #[serde(with = "rfc3339_millis::option")]
-    first_failed_at: Option<Timestamp>,
-    #[serde(with = "rfc3339_millis::option")]
-    last_failed_at: Option<Timestamp>,
-    #[serde(with = "rfc3339_millis")]
-    created_at: Timestamp,
-}
-
-impl EntryView {
-    fn of(run: &Run) -> Self {
-        Self {
-            run_id: run.id,
-            conversation_id: run.conversation,
-            agent: run.agent.clone(),
-            error: run.error().cloned(),
-            failures: run.failures.clone(),
-            attempts: run.attempts,
-            steps: run.steps,
-            first_failed_at: run.first_failed_at,
-            last_failed_at: run.failures.last().map(|failure| failure.at),
-            created_at: run.created_at,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct RetryView {
-    run_id: RunId,
-    status: RunState,
-    epoch: u64,
 }
 
 #[derive(Debug, Serialize)]

@@ -43,6 +43,8 @@ pub struct Call {
 struct Identity {
     tenant: Option<String>,
     name: Option<String>,
+    /// What an authorizer says that the caller may do, parted by spaces or commas; none where IAM says it.
+    scopes: Option<String>,
     account: Option<String>,
     /// Whether the caller is the account that owns the API, and no authorizer says that it stands for a tenant.
     is_owner: bool,
@@ -57,6 +59,7 @@ impl From<Request> for Call {
             request_id.clone_from(&context.request_id);
             identity = Identity {
                 tenant: claim("tenant"),
+                scopes: claim("tenant").map(|_| claim("scopes").unwrap_or_default()),
                 name: claim("principalId").or_else(|| context.identity.user_arn.clone()),
                 account: context.identity.account_id.clone(),
                 is_owner: claim("tenant").is_none() && context.account_id.is_some() && context.identity.account_id == context.account_id,
@@ -115,6 +118,22 @@ impl Call {
         match auth {
             ApiAuth::Iam if !self.identity.is_owner => {
                 Err(Problem::forbidden("this acts on all tenants; only the account that owns the API may"))
+            }
+            ApiAuth::Iam | ApiAuth::None => Ok(()),
+        }
+    }
+
+    /// Refuses callers to whom the operator's own authorizer has not given `scope`. Callers who sign are IAM's to judge, route by route.
+    ///
+    /// # Errors
+    /// 403 without it.
+    pub fn needs_scope(&self, auth: ApiAuth, scope: &'static str) -> Result<(), Problem> {
+        let has = |scopes: &String| scopes.split([' ', ',']).any(|given| given == scope);
+        match auth {
+            ApiAuth::Iam if !self.identity.scopes.as_ref().is_none_or(has) => {
+                Err(Problem::forbidden("the caller's scopes do not allow this")
+                    .about("scopes")
+                    .saying(format!("this wants the scope `{scope}`")))
             }
             ApiAuth::Iam | ApiAuth::None => Ok(()),
         }

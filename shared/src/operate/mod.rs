@@ -4,6 +4,7 @@
 
 mod answer;
 mod cancel;
+pub mod dead;
 mod dead_filter;
 mod dead_index;
 mod delete;
