@@ -17,8 +17,9 @@ use crate::stack::stop_on_signal;
 /// A job moves within a second; while it does not, the interval doubles up to the slowest.
 const FASTEST: Duration = Duration::from_millis(250);
 const SLOWEST: Duration = Duration::from_secs(3);
-/// Failures that are shown after a job; `--results` shows all.
+/// Failures that are shown after a job, among its first results; `--results` shows all.
 const SHOWN: usize = 10;
+const LOOKED_AT: usize = 1000;
 
 /// One kind of job: where its jobs are, and which command looks at one.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,7 @@ pub(crate) struct Kind {
     /// What is done to runs, as the question says it.
     pub(crate) verb: &'static str,
     /// What a dry run says, for people.
-    pub(crate) plan: fn(&Value) -> String,
+    pub(crate) plan: fn(Screen, &Value) -> String,
 }
 
 /// Where an answer goes and how it is waited for.
@@ -60,7 +61,7 @@ impl Desk<'_> {
             self.http.order(Method::POST, path, &body.into())
         };
         if bulk.dry_run {
-            out::show(self.format, &ask(true)?, kind.plan);
+            out::show(self.format, &ask(true)?, |plan| (kind.plan)(self.screen, plan));
             return Ok(None);
         }
         if !bulk.yes && !self.is_wanted(kind, &ask(true)?)? {
@@ -82,7 +83,7 @@ impl Desk<'_> {
         }
         let count = plan["count"].as_u64().or(plan["would_start"].as_u64()).unwrap_or_default();
         if count == 0 {
-            out::show(self.format, plan, |plan| format!("nothing to do\n{}", (kind.plan)(plan)));
+            out::show(self.format, plan, |plan| format!("nothing to do\n{}", (kind.plan)(self.screen, plan)));
         }
         if count > 1 {
             let more = if plan["complete"] == false { "more than " } else { "" };
@@ -95,8 +96,8 @@ impl Desk<'_> {
     pub(crate) fn wait(&self, kind: Kind, id: &str, timeout: u64) -> Result<ExitCode> {
         let job = self.until_end(kind, id, timeout)?;
         out::show(self.format, &job, render);
-        if failed(&job) > 0 && self.format == Format::Table {
-            self.failures(kind, id)?;
+        if failed(&job) + skipped(&job) > 0 && self.format == Format::Table {
+            self.others(kind, id)?;
         }
         Ok(self.code(&job))
     }
@@ -135,18 +136,23 @@ impl Desk<'_> {
         ExitCode::from(if job["status"] == "completed" && failed(job) == 0 { 0 } else { FAILED })
     }
 
-    /// The first results that are failures.
-    fn failures(&self, kind: Kind, id: &str) -> Result<()> {
-        let found = pages::fetch(self.http, &format!("{}/{}/results", kind.path, segment(id)), &Map::new(), "results", SHOWN * 10)?;
-        let failed = found["results"].as_array().into_iter().flatten().filter(|result| result["outcome"] == "failed");
-        let rows: Vec<_> = failed.take(SHOWN).map(|result| vec![text(&result[kind.item]), text(&result["detail"])]).collect();
-        say!("{}\nall of them: {} {id} --results", self.screen.table(&[kind.item, "failed because"], rows), kind.command);
+    /// The first results that are not what was wanted.
+    fn others(&self, kind: Kind, id: &str) -> Result<()> {
+        let found = pages::fetch(self.http, &format!("{}/{}/results", kind.path, segment(id)), &Map::new(), "results", LOOKED_AT)?;
+        let others = found["results"].as_array().into_iter().flatten().filter(|result| result["outcome"] != "done");
+        let rows: Vec<_> =
+            others.take(SHOWN).map(|result| [kind.item, "outcome", "detail"].map(|name| text(&result[name])).to_vec()).collect();
+        say!("\n{}\n\nall of them: {} {id} --results", self.screen.table(&["what", "outcome", "because"], rows), kind.command);
         Ok(())
     }
 }
 
 fn failed(job: &Value) -> u64 {
     job["counts"]["failed"].as_u64().unwrap_or_default()
+}
+
+fn skipped(job: &Value) -> u64 {
+    job["counts"]["skipped"].as_u64().unwrap_or_default()
 }
 
 /// Sleeps, and wakes soon after an interruption.
@@ -181,7 +187,10 @@ pub(crate) fn render(job: &Value) -> String {
         ("status", text(&job["status"])),
         ("runs", counts.join(", ")),
         ("stopped", text(&job["stopped_because"])),
-        ("canary", if canary.is_object() { format!("{} of {}", text(&canary["state"]), text(&canary["size"])) } else { String::new() }),
+        (
+            "canary",
+            if canary.is_object() { format!("{} (the first {})", text(&canary["state"]), text(&canary["size"])) } else { String::new() },
+        ),
         ("by", text(&job["created_by"])),
         ("reason", text(&job["reason"])),
         ("created", text(&job["created_at"])),
@@ -205,32 +214,27 @@ fn row(job: &Value) -> Vec<String> {
     before.into_iter().chain(counts).chain(after).collect()
 }
 
-/// What a dry run says, for people: how many, then each with what would become of it.
-pub(crate) fn would(plan: &Value) -> String {
-    let mut lines = Vec::new();
+/// What a dry run says, for people: how many, what would become of each, and which not and why.
+pub(crate) fn plan(screen: Screen, plan: &Value) -> String {
+    let mut parts = Vec::new();
     if let Some(count) = plan["count"].as_u64() {
-        lines.push(format!("{count} runs would be changed; nothing was"));
+        let part = if plan["complete"] == false { "; there are more than were looked at" } else { "" };
+        parts.push(format!("{count} runs are meant, nothing was changed{part}"));
     }
-    let each = |name: &'static str, sign: &'static str| {
-        plan[name].as_array().into_iter().flatten().map(move |entry| format!("{sign} {}", told(entry)))
-    };
-    lines.extend(each("would", "+").chain(each("refused", "-")).chain(each("warnings", "!")));
-    if plan["would"].is_object() {
-        lines.push(format!("nothing was changed; it would {}", told(&plan["would"])));
+    let rows = |name: &str| plan[name].as_array().map(Vec::as_slice).unwrap_or_default();
+    let cells = |entry: &Value, names: &[&str]| names.iter().map(|name| text(&entry[*name])).collect::<Vec<_>>();
+    if !rows("would").is_empty() {
+        let names = ["run_id", "action", "from", "step", "agent"];
+        parts.push(screen.table(&["run", "it would", "from", "step", "agent"], rows("would").iter().map(|entry| cells(entry, &names))));
     }
-    lines.join("\n")
-}
-
-/// The fields of an entry in their order: `retry  run_1  step 3`.
-fn told(entry: &Value) -> String {
-    match entry {
-        Value::Object(fields) => {
-            let parts = fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| match name.as_str() {
-                "run_id" | "action" | "reason" | "why" | "code" => text(value),
-                name => format!("{}: {}", name.replace('_', " "), text(value)),
-            });
-            parts.collect::<Vec<_>>().join("  ")
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => text(entry),
+    if !rows("refused").is_empty() {
+        let names = ["run_id", "code", "detail"];
+        parts.push(screen.table(&["run", "refused", "because"], rows("refused").iter().map(|entry| cells(entry, &names))));
     }
+    parts.extend(rows("warnings").iter().map(|warning| format!("warning: {}", text(warning))));
+    if let Some(would) = plan["would"].as_object() {
+        parts.push("nothing was changed; it would".to_owned());
+        parts.push(fields(&would.iter().map(|(name, value)| (name.as_str(), text(value))).collect::<Vec<_>>()));
+    }
+    parts.join("\n")
 }

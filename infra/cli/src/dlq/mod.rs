@@ -13,13 +13,13 @@ use crate::args::{Dlq, DlqCommand};
 use crate::config::Env;
 use crate::error::Result;
 use crate::http::Http;
-use crate::job::{Desk, Kind, would};
+use crate::job::{Desk, Kind, plan};
 use crate::screen::Screen;
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
 /// Bulk actions on dead runs.
-const JOBS: Kind = Kind { path: "/v1/dlq/jobs", command: "reprise dlq job", item: "run_id", verb: "put back", plan: would };
+const JOBS: Kind = Kind { path: "/v1/dlq/jobs", command: "reprise dlq job", item: "run_id", verb: "put back", plan };
 /// Those that give up.
 const DISCARDS: Kind = Kind { verb: "give up", ..JOBS };
 

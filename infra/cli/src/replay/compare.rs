@@ -86,11 +86,12 @@ fn seconds(run: &Value) -> String {
 }
 
 fn answer(result: &Value) -> &'static str {
-    match (result["old"].is_object(), result["difference"]["same_answer"].as_bool()) {
-        (false, _) => "new",
-        (true, Some(true)) => "same",
-        (true, Some(false)) => "differs",
-        (true, None) => "",
+    match (result["old"].is_object(), result["new"].is_object(), result["difference"]["same_answer"].as_bool()) {
+        (_, false, _) => "not started",
+        (false, true, _) => "new",
+        (true, true, Some(true)) => "same",
+        (true, true, Some(false)) => "differs",
+        (true, true, None) => "–",
     }
 }
 
@@ -112,6 +113,9 @@ fn row(result: &Value) -> Vec<String> {
 
 fn in_full(screen: Screen, result: &Value) -> String {
     let (old, new) = (&result["old"], &result["new"]);
+    if !new.is_object() {
+        return format!("{} {}: {}", text(&result["id"]), text(&result["outcome"]), text(&result["detail"]));
+    }
     let difference = |name: &str| match result["difference"][name].as_f64() {
         Some(by) if by != 0.0 => format!("{by:+}"),
         _ => String::new(),
@@ -119,6 +123,7 @@ fn in_full(screen: Screen, result: &Value) -> String {
     let line = |name: &str, cell: &dyn Fn(&Value) -> String, by: String| vec![name.to_owned(), cell(old), cell(new), by];
     let rows = [
         line("run", &|run| text(&run["run_id"]), String::new()),
+        line("agent", &|run| text(&run["agent"]), String::new()),
         line("status", &|run| text(&run["status"]), String::new()),
         line("error", &|run| text(&run["error"]["code"]), String::new()),
         line("steps", &|run| text(&run["steps"]), difference("steps")),
@@ -145,6 +150,10 @@ fn summary(results: &[Value]) -> String {
     let mut parts = vec![format!("{} the same, {} different, {} new", count("same"), count("differs"), count("new"))];
     let tokens = sum("input_tokens") + sum("output_tokens");
     parts.push(format!("tokens {tokens:+}, cost {:+.6} US$", sum("cost_usd")));
+    let left_out = count("not started");
+    if left_out > 0 {
+        parts.push(format!("{left_out} not started"));
+    }
     if unfinished > 0 {
         parts.push(format!("{unfinished} still going on"));
     }

@@ -18,7 +18,7 @@ use crate::screen::{Screen, text};
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
-const REPLAYS: Kind = Kind { path: "/v1/replays", command: "reprise replays", item: "event_id", verb: "start", plan };
+const REPLAYS: Kind = Kind { path: "/v1/replays", command: "reprise replays", item: "id", verb: "start", plan };
 
 pub(crate) fn execute(replay: &Replay, env: &Env) -> Result<ExitCode> {
     let http = Http::to(&replay.target, env, CALL_LIMIT)?;
@@ -63,7 +63,7 @@ fn body(replay: &Replay) -> Result<Map<String, Value>> {
 }
 
 /// What a dry run says: which triggers would match.
-fn plan(plan: &Value) -> String {
+fn plan(_: Screen, plan: &Value) -> String {
     let part = if plan["complete"] == false { " of the events that were looked at; there are more" } else { "" };
     let mut lines =
         vec![format!("{} events would start {} runs{part}; nothing was started", text(&plan["events"]), text(&plan["would_start"]))];
@@ -72,6 +72,9 @@ fn plan(plan: &Value) -> String {
         let old = if found["replay_of"].is_null() { " (new)".to_owned() } else { format!(" (was {})", text(&found["replay_of"])) };
         format!("+ {} {}{trigger} → {}{old}", text(&found["event_id"]), text(&found["type"]), text(&found["agent"]))
     }));
+    lines.extend(
+        plan["would_skip"].as_array().into_iter().flatten().map(|skip| format!("- {}: {}", text(&skip["id"]), text(&skip["detail"]))),
+    );
     lines.extend(plan["warnings"].as_array().into_iter().flatten().map(|warning| format!("! {}", text(warning))));
     lines.join("\n")
 }

@@ -1,8 +1,11 @@
 //! `reprise dlq`.
 
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::support::{Checkout, Stub, stderr, stdout};
+use crate::support::{Checkout, Stub, command, stderr, stdout};
 
 const ENTRY: &str = r#"{"run_id":"run_1","agent":"triage","error":{"code":"provider_timeout","message":"no answer in 60 s","provider":"openai::gpt-4o"},
     "attempts":4,"steps":2,"failed_step":{"index":3,"kind":"model","name":null},"redrives":1,"age_seconds":7300}"#;
@@ -117,7 +120,7 @@ fn many_runs_are_a_job_that_is_waited_for_and_its_failures_are_the_exit_code() {
     for part in [
         "status        completed",
         "3 selected, 2 done, 0 skipped, 1 failed",
-        "run_2   conversation_full",
+        "run_2  failed   conversation_full",
         "reprise dlq job job_1 --results",
     ] {
         assert!(shown.contains(part), "{part} is missing in {shown}");
@@ -155,12 +158,20 @@ fn more_than_one_run_is_changed_only_after_a_yes() {
 
 #[test]
 fn a_dry_run_changes_nothing_and_tells_what_would_be() {
-    let plan = r#"{"dry_run":true,"count":2,"would":[{"run_id":"run_1","action":"retry","step":3}],"refused":[{"run_id":"run_2","reason":"loop_guard"}],"warnings":["a breaker is open"]}"#;
-    let stub = Stub::of(&[("POST /v1/dlq/retry-all", 200, plan)]);
+    let would = json!({"run_id": "run_1", "action": "retry", "from": "failed_step", "step": 3, "agent": "triage"});
+    let refused = json!({"run_id": "run_2", "code": "loop_guard", "detail": "it was put back 3 times"});
+    let plan =
+        json!({"dry_run": true, "count": 2, "complete": true, "would": [would], "refused": [refused], "warnings": ["a breaker is open"]});
+    let stub = Stub::of(&[("POST /v1/dlq/retry-all", 200, &plan.to_string())]);
     let output = stub.reprise(&["dlq", "retry-all", "--dry-run"]);
     assert_eq!(stub.body("POST /v1/dlq/retry-all"), json!({"dry_run": true}));
     let shown = stdout(&output);
-    for part in ["2 runs would be changed; nothing was", "+ retry  run_1  step: 3", "- loop_guard  run_2", "! a breaker is open"] {
+    for part in [
+        "2 runs are meant, nothing was changed\n",
+        "run_1  retry     failed_step  3     triage",
+        "run_2  loop_guard  it was put back 3 times",
+        "warning: a breaker is open",
+    ] {
         assert!(shown.contains(part), "{part} is missing in {shown}");
     }
 }
@@ -214,4 +225,25 @@ fn letters_are_listed_shown_mended_and_discarded() {
     assert_eq!(stub.body("POST /v1/dlq/letters/let_1/move"), json!({"body": "{\"v\":1}", "reason": "comma"}));
     assert_eq!(with(&["discard", "let_1"]).status.code(), Some(2), "a reason is needed");
     assert_eq!(with(&["discard", "let_1", "--reason", "spam"]).status.code(), Some(0));
+}
+
+#[test]
+fn an_interruption_leaves_the_job_running_and_tells_the_way_back() {
+    let stub = Stub::of(&[("POST /v1/dlq/retry-all", 202, &job("queued", 0, 0)), ("GET /v1/dlq/jobs/job_1", 200, &job("running", 1, 0))]);
+    let mut child =
+        command(&["dlq", "retry-all", "--yes", "--url", &stub.url]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    // Its second look at the job comes after it has begun to listen for signals.
+    while stub.lines().iter().filter(|line| line.starts_with("GET")).count() < 2 {
+        assert!(Instant::now() < end && child.try_wait().unwrap().is_none(), "it does not wait for the job: {:?}", stub.lines());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    for part in ["interrupted", "reprise dlq job job_1 --wait", "reprise dlq job job_1 --cancel"] {
+        assert!(stderr(&output).contains(part), "{part} is missing in {}", stderr(&output));
+    }
+    assert!(!stub.lines().iter().any(|line| line.contains("cancel")), "nobody asked it to stop");
 }

@@ -11,7 +11,7 @@ fn job(status: &str) -> String {
 
 fn result(event: &str) -> Value {
     json!({
-        "event_id": event, "trigger": "review",
+        "id": event, "outcome": "done", "event_id": event, "trigger": "review",
         "old": {"run_id": "run_1", "status": "completed", "answer": "It is low.", "error": null, "steps": 3, "input_tokens": 900, "output_tokens": 100, "cost_usd": 0.02, "duration_ms": 3200},
         "new": {"run_id": "run_2", "status": "completed", "answer": "It is high.", "error": null, "steps": 4, "input_tokens": 700, "output_tokens": 100, "cost_usd": 0.01, "duration_ms": 1100},
         "difference": {"same_answer": false, "status_changed": false, "steps": 1, "input_tokens": -200, "output_tokens": 0, "cost_usd": -0.01, "duration_ms": -2100},
@@ -71,13 +71,13 @@ fn many_are_chosen_by_their_fields_after_a_yes_and_compared_line_by_line() {
 #[test]
 fn a_dry_run_tells_which_triggers_would_match() {
     let found = json!({"event_id": "evt_1", "type": "ticket.opened", "trigger": "t", "agent": "triage", "replay_of": "run_1"});
-    let plan = json!({"dry_run": true, "events": 7, "would_start": 1, "matches": [found], "complete": true}).to_string();
+    let plan = json!({"dry_run": true, "events": 7, "would_start": 1, "matches": [found], "would_skip": [{"id": "evt_2", "detail": "no trigger matches"}], "complete": true}).to_string();
     let stub = Stub::of(&[("POST /v1/replays", 200, &plan)]);
     let output = stub.reprise(&["replay", "--event", "evt_1", "--event", "evt_2", "--dry-run"]);
     assert_eq!(stub.body("POST /v1/replays"), json!({"events": ["evt_1", "evt_2"], "dry_run": true}));
     assert_eq!(
         stdout(&output),
-        "7 events would start 1 runs; nothing was started\n+ evt_1 ticket.opened by trigger t → triage (was run_1)\n"
+        "7 events would start 1 runs; nothing was started\n+ evt_1 ticket.opened by trigger t → triage (was run_1)\n- evt_2: no trigger matches\n"
     );
 }
 
