@@ -1,7 +1,8 @@
 //! JSON lines to standard output or into a file, and `reprise history export`.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,26 +37,30 @@ impl Lines {
         Ok(Self { to: Box::new(BufWriter::new(file)), file: Some((part, path.to_owned())), count: 0 })
     }
 
-    /// A line for each.
-    pub(crate) fn write(&mut self, rows: &[Value]) -> Result<()> {
-        for row in rows {
-            writeln!(self.to, "{row}").map_err(|error| self.failed(error))?;
+    /// A line for each. A reader that has gone (`| head`) has enough.
+    pub(crate) fn write(&mut self, rows: &[Value]) -> Result<ControlFlow<()>> {
+        let written = rows.iter().try_for_each(|row| {
             self.count += 1;
+            writeln!(self.to, "{row}")
+        });
+        match written.and_then(|()| self.to.flush()) {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if self.file.is_none() && error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(self.failed(error)),
         }
-        self.to.flush().map_err(|error| self.failed(error))
     }
 
     /// Gives a file its name.
     pub(crate) fn finish(mut self) -> Result<()> {
-        self.to.flush().map_err(|error| self.failed(error))?;
         let Some((part, path)) = &self.file else { return Ok(()) };
+        self.to.flush().map_err(|error| unwritable(part, error))?;
         File::open(part).and_then(|file| file.sync_all()).and_then(|()| fs::rename(part, path)).map_err(|error| unwritable(path, error))
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
         match &self.file {
             Some((part, _)) => unwritable(part, error),
-            None => Error::new("standard output was closed").because(error),
+            None => Error::new("cannot write to standard output").because(error),
         }
     }
 }
@@ -70,11 +75,11 @@ pub(crate) fn execute(history: &History, env: &Env) -> Result<ExitCode> {
     let mut lines = Lines::to(export.out.as_deref())?;
     let screen = Screen::of(env);
     pages::each(&http, "/v1/history", &query(export), "executions", usize::MAX, |_, found| {
-        lines.write(&found)?;
+        let more = lines.write(&found)?;
         if export.out.is_some() {
             screen.progress(&format!("{} runs", lines.count));
         }
-        Ok(())
+        Ok(more)
     })?;
     let count = lines.count;
     lines.finish()?;

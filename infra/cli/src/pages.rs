@@ -1,5 +1,7 @@
 //! Lists of the API: as many pages as are wanted, as one document or page by page.
 
+use std::ops::ControlFlow;
+
 use serde_json::{Map, Value};
 
 use crate::error::Result;
@@ -15,21 +17,21 @@ pub(crate) fn fetch(http: &Http, path: &str, query: &Map<String, Value>, rows: &
     each(http, path, query, rows, limit, |page, found| {
         whole.get_or_insert_with(|| page.clone())["next_cursor"] = page["next_cursor"].clone();
         all.extend(found);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     let mut whole = whole.unwrap_or_else(|| Value::Object(Map::new()));
     whole[rows] = all.into();
     Ok(whole)
 }
 
-/// Hands over page after page, until there are no more or `limit` rows were given.
+/// Hands over page after page, until there are no more, `limit` rows were given, or `take` has enough.
 pub(crate) fn each(
     http: &Http,
     path: &str,
     query: &Map<String, Value>,
     rows: &str,
     limit: usize,
-    mut take: impl FnMut(&Value, Vec<Value>) -> Result<()>,
+    mut take: impl FnMut(&Value, Vec<Value>) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let (mut left, mut cursor) = (limit, None);
     loop {
@@ -39,9 +41,9 @@ pub(crate) fn each(
         let page = http.fetch(&format!("{path}{}", encoded(&query)))?;
         let found = page[rows].as_array().cloned().unwrap_or_default();
         left = left.saturating_sub(found.len());
-        take(&page, found)?;
+        let enough = take(&page, found)?.is_break();
         cursor = Some(page["next_cursor"].clone()).filter(|cursor| !cursor.is_null());
-        if left == 0 || cursor.is_none() {
+        if enough || left == 0 || cursor.is_none() {
             return Ok(());
         }
     }

@@ -85,6 +85,9 @@ fn the_history_is_streamed_and_a_file_is_there_whole_or_not_at_all() {
     let export = ["history", "export", "--status", "failed", "--jsonl", "--url", &stub.url];
     let output = checkout.reprise(&export);
     assert_eq!(stdout(&output), "{\"run_id\":\"run_1\",\"status\":\"failed\"}\n{\"run_id\":\"run_2\",\"status\":\"failed\"}\n");
+    let mut head = command(&export).stdout(Stdio::piped()).spawn().unwrap();
+    drop(head.stdout.take());
+    assert_eq!(head.wait().unwrap().code(), Some(0), "a reader that has enough is no error");
     let broken = checkout.reprise(&[&export[..], &["--out", "history.jsonl"]].concat());
     assert_eq!(broken.status.code(), Some(1), "{}", stderr(&broken));
     assert!(!checkout.0.join("history.jsonl").exists(), "half of it is nothing");
