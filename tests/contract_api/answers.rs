@@ -23,7 +23,7 @@ use crate::document::DOCUMENT;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::streams;
 use crate::world::{Answer, World, scripted, world};
-use crate::{openai, operators, probes, providers};
+use crate::{jobs, openai, operators, probes, providers};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
 const NO_INCIDENT: &str = "inc_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
@@ -42,6 +42,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         results().await,
         Box::pin(commands()).await,
         dead_letters().await,
+        jobs::all().await,
         probes::all().await,
         providers::all().await,
         operators::all().await,
@@ -202,7 +203,7 @@ async fn dead_letters() -> Vec<Answer> {
     let ended = world.call(retry(&world.run_of("acme", RunState::Completed).id.to_string())).await;
     assert_eq!((ended.status, ended.text("/code")), (409, "not_dead"));
     let unknown = world.call(retry(NO_RUN)).await;
-    let all = world.call(post("/v1/dlq/retry-all").from(OWNER)).await;
+    let all = world.call(post("/v1/dlq/retry-all").body(r#"{"native": true, "rate": 10}"#).from(OWNER)).await;
     assert_eq!(all.text("/status"), "started");
     vec![list, retried, again, ended, unknown, all]
 }
@@ -215,6 +216,7 @@ async fn refusals() -> Vec<Answer> {
             path if path.contains("conversations") || path.contains("history") => NO_CONVERSATION,
             path if path.contains("events") => NO_EVENT,
             path if path.contains("incidents") => NO_INCIDENT,
+            path if path.contains("/jobs/") => jobs::NO_JOB,
             _ => NO_RUN,
         };
         let request = good(&operation, good_id);
@@ -228,6 +230,7 @@ async fn refusals() -> Vec<Answer> {
             *world.queue.is_down.lock().unwrap() = true;
             *world.incidents.is_down.lock().unwrap() = true;
             *world.table.is_down.lock().unwrap() = true;
+            *world.jobs.is_down.lock().unwrap() = true;
             answers.push(world.call(request.clone().from(OWNER)).await);
         }
         if operation.path.contains("{id}") {

@@ -111,9 +111,13 @@ async fn only_the_account_that_owns_the_api_acts_on_all_tenants_at_once() {
     let world = world();
     let other = Caller::Signed("999999999999", "arn:aws:iam::999999999999:user/else");
     for caller in [ANA, other] {
-        assert_eq!(world.call(post("/v1/dlq/retry-all").from(caller)).await.status, 403);
+        for body in [r#"{"native": true}"#, r#"{"tenant": "*"}"#, r#"{"tenant": "else"}"#] {
+            assert_eq!(world.call(post("/v1/dlq/retry-all").body(body).from(caller)).await.status, 403, "{body}");
+        }
         assert!(world.call(get("/v1/dlq").from(caller)).await.body["queue"].is_null(), "the depth is that of all tenants");
     }
-    assert_eq!(world.call(post("/v1/dlq/retry-all").from(OWNER)).await.status, 202);
+    for body in [r#"{"native": true}"#, r#"{"tenant": "*"}"#] {
+        assert_eq!(world.call(post("/v1/dlq/retry-all").body(body).from(OWNER)).await.status, 202, "{body}");
+    }
     assert!(world.call(get("/v1/dlq").from(OWNER)).await.body["queue"].is_object());
 }

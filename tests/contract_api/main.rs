@@ -17,6 +17,7 @@ mod events;
 mod history;
 #[cfg(test)]
 mod idempotency;
+mod jobs;
 #[cfg(test)]
 mod openai;
 #[cfg(test)]

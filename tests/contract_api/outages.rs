@@ -16,9 +16,7 @@ fn set_queue(world: &World, is_down: bool) {
 async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
     let mut asked = 0;
     for operation in DOCUMENT.operations() {
-        // The move of the dead letters is the queue's own.
-        let needs_store =
-            DOCUMENT.promised().contains(&(operation.id().to_owned(), 503)) && !operation.is_probe() && operation.id() != "retryAll";
+        let needs_store = DOCUMENT.promised().contains(&(operation.id().to_owned(), 503)) && !operation.is_probe();
         if !needs_store {
             continue;
         }
@@ -28,10 +26,12 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         *world.switches.is_down.lock().unwrap() = true;
         *world.incidents.is_down.lock().unwrap() = true;
         *world.table.is_down.lock().unwrap() = true;
+        *world.jobs.is_down.lock().unwrap() = true;
         let id = match operation.path {
             path if path.contains("conversations") || path.contains("history") => dead.conversation.to_string(),
             path if path.contains("events") => dead.event.to_string(),
             path if path.contains("incidents") => dead.id.to_string().replace("run_", "inc_"),
+            path if path.contains("/jobs/") => dead.id.to_string().replace("run_", "job_"),
             path if path.contains("/chat/") => dead.id.to_string().replace("run_", "chatcmpl-"),
             _ => dead.id.to_string(),
         };
@@ -47,7 +47,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         assert_eq!((world.store.get(dead.id), world.queue.take().len()), (Some(dead), 0));
         asked += 1;
     }
-    assert_eq!(asked, 34);
+    assert_eq!(asked, 41);
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_store_that_is_down_is_told_with_what_the_callers_key_is_good_for() {
 
 #[tokio::test]
 async fn a_dead_letter_queue_that_is_down_is_a_503() {
-    for request in [get("/v1/dlq"), post("/v1/dlq/retry-all")] {
+    for request in [get("/v1/dlq"), post("/v1/dlq/retry-all").body(r#"{"native": true}"#)] {
         let world = world();
         set_queue(&world, true);
         assert_eq!(world.call(request.from(OWNER)).await.status, 503);

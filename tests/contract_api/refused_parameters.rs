@@ -28,6 +28,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             path if path.contains("conversations") || path.contains("history") => "ConversationId",
             path if path.contains("events") => "EventId",
             path if path.contains("incidents") => "IncidentId",
+            path if path.contains("/jobs/") => "JobId",
             _ => "RunId",
         };
         let validator = DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"][schema]);
@@ -54,7 +55,8 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
     let bad_steps = ["x", "", "-1", "1.5", "99999999999", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H"];
     let bad_states = ["done", "", "DEAD", "dead,failed", "queued ", "\u{0}"];
     let bad_events = ["x", "", "0", "evt_", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "evt_01kam3q5t07ypb3gz5x1qd8e2r", "'", "\n"];
-    let tables: [(&str, &str, &[&str]); 14] = [
+    let bad_jobs = ["x", "", "0", "job_", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "job_01kam3q5t0c4q9v7x2r8m6n1pz", "'", "\n"];
+    let tables: [(&str, &str, &[&str]); 16] = [
         ("/v1/runs", "limit", &bad_limits),
         ("/v1/runs", "status", &bad_states),
         ("/v1/runs", "since", &bad_times),
@@ -69,6 +71,8 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
         ("/v1/events", "until", &bad_times),
         ("/v1/events", "cursor", &bad_events),
         ("/v1/dlq", "limit", &bad_limits),
+        ("/v1/dlq/jobs", "limit", &bad_limits),
+        ("/v1/dlq/jobs", "cursor", &bad_jobs),
     ];
     for (route, name, values) in tables.into_iter().chain([("/v1/dlq", "cursor", bad_runs.as_slice())]) {
         for value in values {

@@ -61,6 +61,9 @@ pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
             request.body(r#"{"model": "assistant", "messages": [{"role": "user", "content": "why?"}]}"#)
         }
         "publishEvent" => request.body(r#"{"type": "t", "source": "s", "payload": null}"#),
+        "retryMany" => request.body(r#"{"all": true}"#),
+        "retryAll" | "cancelJob" => request.body("{}"),
+        "discardMany" => request.body(r#"{"all": true, "reason": "old"}"#),
         "listProviders" => request.from(OWNER),
         "disableProvider" | "enableProvider" | "pinProvider" => request.body(r#"{"name": "script"}"#).from(OWNER),
         "unpinProvider" => request.body("{}").from(OWNER),

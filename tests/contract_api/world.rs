@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_api::AgentApi;
 use async_trait::async_trait;
-use dlq_redrive::DlqApi;
+use dlq_redrive::{DlqApi, JobsApi};
 use health::{Check, Checks, Configured, HealthApi, Thresholds};
 use jiff::Timestamp;
 use lambda_http::Body;
@@ -24,12 +24,13 @@ use shared::domain::waiting::{ASK_HUMAN, Waiting};
 use shared::engine::Window;
 use shared::engine::ports::{JournalError, Model};
 use shared::fakes::{
-    CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, Scripted,
+    CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryJobs, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, Scripted,
     ScriptedModel, a_run, an_event, engine, routes_over,
 };
 use shared::heartbeat::{Arrival, Depth, Marks};
 use shared::http::{Api, respond};
 use shared::intake::Intake;
+use shared::jobs::Desk;
 use shared::letters::LetterDesk;
 use shared::operate::Redrive;
 use shared::sweep::janitor::{Letter, Letters};
@@ -44,6 +45,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) switches: Arc<MemoryBreakers>,
     pub(crate) letters: Arc<MemoryLetters>,
+    pub(crate) jobs: Arc<MemoryJobs>,
     agent: AgentApi,
     pub(crate) incidents: Arc<MemoryIncidents>,
     pub(crate) table: Arc<MemoryTable>,
@@ -153,7 +155,10 @@ impl World {
         let (incidents, table) = (Arc::new(MemoryIncidents::default()), Arc::new(MemoryTable::default()));
         let letters = Arc::new(MemoryLetters::default());
         let pile = Arc::new(NoPile);
-        let desk = LetterDesk { book: letters.clone(), queue: letters.clone(), dead_letters: pile, clock: clock.clone() };
+        let letter_desk = LetterDesk { book: letters.clone(), queue: letters.clone(), dead_letters: pile, clock: clock.clone() };
+        let jobs = Arc::new(MemoryJobs::default());
+        let desk = Desk { store: jobs.clone(), queue: jobs.clone(), clock: clock.clone() };
+        let bulk = JobsApi { desk, redrive: redrive.clone(), index: store.clone(), switches: switches.clone(), auth };
         Self {
             operator: OperatorApi { incidents: incidents.clone(), table: table.clone(), clock: clock.clone(), auth },
             incidents,
@@ -170,8 +175,9 @@ impl World {
             },
             switches,
             health: Probed::api(true, Vec::new(), &clock),
-            dlq: DlqApi { redrive, index: store.clone(), letters: desk, redactor: Redactor::default(), auth },
+            dlq: DlqApi { redrive, index: store.clone(), letters: letter_desk, jobs: bulk, redactor: Redactor::default(), auth },
             letters,
+            jobs,
             store,
             queue,
             clock,
@@ -242,6 +248,7 @@ impl World {
                 body => body["run_id"].as_str().map(str::to_owned),
             };
             let address = match run {
+                None if body["job_id"].is_string() => format!("/live/v1/dlq/jobs/{}", body["job_id"].as_str().unwrap()),
                 Some(run) => format!("/live/v1/runs/{run}"),
                 None => match body["incident_id"].as_str() {
                     Some(incident) => format!("/live/v1/incidents/{incident}"),

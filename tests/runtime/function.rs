@@ -101,6 +101,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("TABLE_NAME", "runs"),
         ("TASK_QUEUE_URL", "http://127.0.0.1:1/000000000000/tasks"),
         ("DLQ_URL", "http://127.0.0.1:1/000000000000/tasks-dlq"),
+        ("JOBS_QUEUE_URL", "http://127.0.0.1:1/000000000000/jobs"),
         ("DLQ_ARN", "arn:aws:sqs:us-east-1:000000000000:tasks-dlq"),
         ("API_AUTH", "none"),
         ("MODEL", "openai::demo"),

@@ -48,7 +48,7 @@ impl World {
                 let process = self.process("operator-");
                 let queue = self.queue(&process);
                 self.sim.spawn(Some(&process), async move {
-                    let _ = queue.start_move().await;
+                    let _ = queue.start_move(None).await;
                 });
             }
         }

@@ -278,7 +278,7 @@ impl DeadLetterQueue for SimQueue {
         self.call(|| self.sqs.dead().len() as u64).await
     }
 
-    async fn start_move(&self) -> Result<Move, JournalError> {
+    async fn start_move(&self, _rate: Option<u32>) -> Result<Move, JournalError> {
         self.call(|| if self.sqs.start_moving() { Move::Started { handle: "move".into() } } else { Move::AlreadyRunning }).await
     }
 

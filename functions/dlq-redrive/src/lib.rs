@@ -1,24 +1,27 @@
 //! What the dead-letter API does with a call. What is shown comes from the records, so that looking touches no message.
 //!
-//! This file is the table of routes; `list` and `show` look, `one` puts one run back or gives it up, `letters` is about messages that
-//! are none of ours.
+//! This file is the table of routes; `list` and `show` look, `one` puts one run back or gives it up, `jobs` does so in bulk (carried
+//! out by `worker`), `letters` is about messages that are none of ours.
 
+mod job_views;
+mod jobs;
 mod letters;
 mod list;
 mod one;
 mod show;
 mod views;
+pub mod worker;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lambda_http::http::StatusCode;
-use serde::Serialize;
 use shared::config::{ApiAuth, ConfigError, Environment, variables};
 use shared::domain::redact::Redactor;
 use shared::http::{Api, Call, Problem, Reply};
 use shared::letters::LetterDesk;
-use shared::operate::{DeadIndex, Move, Redrive};
+use shared::operate::{DeadIndex, Redrive};
+
+pub use crate::jobs::JobsApi;
 
 /// The function's configuration.
 pub struct Settings {
@@ -26,6 +29,8 @@ pub struct Settings {
     pub table_name: String,
     /// Where retried runs go.
     pub task_queue_url: String,
+    /// Where the messages of jobs go.
+    pub jobs_queue_url: String,
     /// Where dead letters are.
     pub dlq_url: String,
     /// Their queue's name for move tasks.
@@ -45,6 +50,7 @@ impl Settings {
         Ok(Self {
             table_name: env.required(variables::TABLE_NAME)?,
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
+            jobs_queue_url: env.required(variables::JOBS_QUEUE_URL)?,
             dlq_url: env.required(variables::DLQ_URL)?,
             dlq_arn: env.required(variables::DLQ_ARN)?,
             redactor: read_redactor(env)?,
@@ -68,6 +74,8 @@ pub struct DlqApi {
     pub letters: LetterDesk,
     /// What is not shown of payloads.
     pub redactor: Redactor,
+    /// Bulk actions.
+    pub jobs: JobsApi,
     /// Who may call.
     pub auth: ApiAuth,
 }
@@ -87,29 +95,14 @@ impl Api for DlqApi {
             ("GET", "/v1/dlq/letters/{id}") => self.show_letter(call).await,
             ("POST", "/v1/dlq/letters/{id}/move") => self.move_letter(&principal, call).await,
             ("POST", "/v1/dlq/letters/{id}/discard") => self.discard_letter(&principal, call).await,
-            ("POST", "/v1/dlq/retry-all") => {
-                call.only_operator(self.auth)?;
-                self.retry_all().await
-            }
+            ("POST", "/v1/dlq/retry") => self.jobs.retry(&principal, call).await,
+            ("POST", "/v1/dlq/retry-all") => self.jobs.retry_all(&principal, call).await,
+            ("POST", "/v1/dlq/discard") => self.jobs.discard(&principal, call).await,
+            ("GET", "/v1/dlq/jobs") => self.jobs.list(&principal, call).await,
+            ("GET", "/v1/dlq/jobs/{id}") => self.jobs.show(&principal, call).await,
+            ("GET", "/v1/dlq/jobs/{id}/results") => self.jobs.results(&principal, call).await,
+            ("POST", "/v1/dlq/jobs/{id}/cancel") => self.jobs.cancel(&principal, call).await,
             _ => Err(call.unknown_route()),
         }
     }
-}
-
-impl DlqApi {
-    /// The queue's own move task: managed, crash-safe; the consumer takes up each dead run whose message comes back.
-    async fn retry_all(&self) -> Result<Reply, Problem> {
-        let moved = self.redrive.dead_letters.start_move().await.map_err(|e| Problem::unavailable(&e))?;
-        let view = match moved {
-            Move::Started { handle } => MoveView { status: "started", task: Some(handle) },
-            Move::AlreadyRunning => MoveView { status: "already_running", task: None },
-        };
-        Reply::json(StatusCode::ACCEPTED, &view)
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct MoveView {
-    status: &'static str,
-    task: Option<String>,
 }

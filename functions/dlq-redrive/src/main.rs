@@ -1,10 +1,13 @@
-//! Dead letters: shows them and puts them back. Wiring only; see `lib.rs`.
+//! Dead letters: shows them and puts them back, one by one or in bulk. Wiring only; see `lib.rs`.
 
 use std::sync::Arc;
 
-use dlq_redrive::{DlqApi, Settings};
-use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
+use dlq_redrive::worker::JobDeliveries;
+use dlq_redrive::{DlqApi, JobsApi, Settings};
+use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
+use shared::domain::job::JobKind;
+use shared::jobs::{DeadWork, Desk, Kinds, ToTheDead, Work, Worker};
 use shared::letters::LetterDesk;
 use shared::operate::Redrive;
 use shared::telemetry::{self, SystemClock};
@@ -16,9 +19,16 @@ async fn main() -> Result<(), lambda_http::Error> {
     let settings = Settings::read(&env)?;
     let config = sdk_config("dlq-redrive").await;
     let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
+    let messages = Arc::new(JobMessages::new(&config, settings.jobs_queue_url));
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let dead_letters = Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn));
     let letters = LetterDesk { book: table.clone(), queue: queue.clone(), dead_letters: dead_letters.clone(), clock: clock.clone() };
-    let redrive = Redrive { records: table.clone(), queue, dead_letters, clock };
-    shared::http::serve(Arc::new(DlqApi { redrive, index: table, letters, redactor: settings.redactor, auth: settings.auth })).await
+    let redrive = Redrive { records: table.clone(), queue, dead_letters, clock: clock.clone() };
+    let work = |what| Arc::new(DeadWork { redrive: redrive.clone(), index: table.clone(), what }) as Arc<dyn Work>;
+    let kinds = Kinds::from([(JobKind::Retry, work(ToTheDead::Retry)), (JobKind::Discard, work(ToTheDead::Discard))]);
+    let worker = Worker { store: table.clone(), queue: messages.clone(), records: table.clone(), kinds, clock: clock.clone() };
+    let desk = Desk { store: table.clone(), queue: messages.clone(), clock };
+    let jobs = JobsApi { desk, redrive: redrive.clone(), index: table.clone(), switches: table.clone(), auth: settings.auth };
+    let api = DlqApi { redrive, jobs, index: table, letters, redactor: settings.redactor, auth: settings.auth };
+    shared::http::serve_with(Arc::new(api), Arc::new(JobDeliveries { worker, visibility: messages })).await
 }

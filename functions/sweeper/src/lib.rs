@@ -17,6 +17,8 @@ pub struct Settings {
     pub table_name: String,
     /// Where runs are sent again.
     pub task_queue_url: String,
+    /// Where the messages of jobs are sent again.
+    pub jobs_queue_url: String,
     /// Where the dead letters are.
     pub dlq_url: String,
     /// The same queue, as move tasks know it.
@@ -34,6 +36,7 @@ impl Settings {
         Ok(Self {
             table_name: env.required(variables::TABLE_NAME)?,
             task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
+            jobs_queue_url: env.required(variables::JOBS_QUEUE_URL)?,
             dlq_url: env.required(variables::DLQ_URL)?,
             dlq_arn: env.required(variables::DLQ_ARN)?,
             max_attempts: env.number(variables::MAX_ATTEMPTS, 1..=100)?,

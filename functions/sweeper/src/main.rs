@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
+use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
+use shared::jobs::Watchman;
 use shared::sweep::janitor::Janitor;
 use shared::sweep::{Caretaker, Sweeper};
 use shared::telemetry::{self, SystemClock};
@@ -27,8 +28,11 @@ async fn main() -> Result<(), Error> {
         clock: clock.clone(),
         max_attempts: settings.max_attempts,
     };
+    let jobs = Arc::new(JobMessages::new(&config, settings.jobs_queue_url));
+    let watchman = Watchman { store: table.clone(), queue: jobs, clock: clock.clone() };
     let janitor = Janitor { letters, records: table.clone(), book: table.clone(), clock: clock.clone() };
-    let sweeper = Sweeper { index: table.clone(), attendant: Arc::new(caretaker), canaries: queue, heartbeats: table, janitor, clock };
+    let sweeper =
+        Sweeper { index: table.clone(), attendant: Arc::new(caretaker), canaries: queue, heartbeats: table, janitor, watchman, clock };
     let schedule = &Schedule { sweeper };
     let tick = |event: LambdaEvent<Value>| async move { schedule.tick(event.context.deadline).await.map_err(Error::from) };
     lambda_runtime::run(service_fn(tick)).await

@@ -68,6 +68,7 @@ fn world() -> World {
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
     let caretaker =
         Caretaker { journal: store.clone(), queue: queue.clone(), backlog: queue.clone(), clock: clock.clone(), max_attempts: 3 };
+    let jobs = Arc::new(shared::fakes::MemoryJobs::default());
     let janitor =
         Janitor { letters: signs.clone(), records: store.clone(), book: Arc::new(MemoryLetters::default()), clock: clock.clone() };
     let sweeper = Sweeper {
@@ -76,6 +77,7 @@ fn world() -> World {
         canaries: signs.clone(),
         heartbeats: signs,
         janitor,
+        watchman: shared::jobs::Watchman { store: jobs.clone(), queue: jobs, clock: clock.clone() },
         clock: clock.clone(),
     };
     World { store, queue, clock, schedule: Schedule { sweeper } }

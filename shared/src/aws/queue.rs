@@ -169,8 +169,10 @@ impl DeadLetterQueue for DeadLetters {
         depth(&self.client, &self.url).await
     }
 
-    async fn start_move(&self) -> Result<Move, JournalError> {
-        match self.client.start_message_move_task().source_arn(&self.arn).send().await {
+    async fn start_move(&self, rate: Option<u32>) -> Result<Move, JournalError> {
+        let rate = rate.and_then(|rate| i32::try_from(rate).ok());
+        let start = self.client.start_message_move_task().source_arn(&self.arn).set_max_number_of_messages_per_second(rate);
+        match start.send().await {
             Ok(started) => Ok(Move::Started { handle: started.task_handle.unwrap_or_default() }),
             // SQS allows one move per queue at a time and has no error code of its own for it.
             Err(SdkError::ServiceError(e)) if e.err().message().is_some_and(|text| text.contains("already a task running")) => {

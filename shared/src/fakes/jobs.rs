@@ -27,6 +27,8 @@ pub struct MemoryJobs {
     pub sent: Mutex<Vec<(JobMessage, Duration)>>,
     /// Calls so far, of any kind.
     pub calls: Mutex<usize>,
+    /// Refuses everything while true.
+    pub is_down: Mutex<bool>,
     /// The calls that fail before they have an effect, and those whose answer is lost after it, by number.
     pub failing: Mutex<(Vec<usize>, Vec<usize>)>,
 }
@@ -54,7 +56,7 @@ impl MemoryJobs {
             let failing = locked(&self.failing);
             (failing.0.contains(&number), failing.1.contains(&number))
         };
-        if fails {
+        if fails || *locked(&self.is_down) {
             return Err(unavailable());
         }
         let done = effect(self);

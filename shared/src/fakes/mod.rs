@@ -167,7 +167,7 @@ impl DeadLetterQueue for MemoryQueue {
         self.check().map(|()| 0)
     }
 
-    async fn start_move(&self) -> Result<Move, JournalError> {
+    async fn start_move(&self, _rate: Option<u32>) -> Result<Move, JournalError> {
         self.check().map(|()| Move::Started { handle: "move-1".into() })
     }
 

@@ -24,7 +24,7 @@ pub enum ToTheDead {
 /// The work of such jobs.
 pub struct DeadWork {
     /// How it is done to one.
-    pub redrive: Arc<Redrive>,
+    pub redrive: Redrive,
     /// Which are dead.
     pub index: Arc<dyn DeadIndex>,
     /// What is done.

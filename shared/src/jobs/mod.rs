@@ -6,10 +6,12 @@
 
 mod dead;
 mod desk;
+mod dry_run;
 mod selection;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod watchman;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -20,8 +22,10 @@ use async_trait::async_trait;
 
 pub use self::dead::{DeadWork, ToTheDead};
 pub use self::desk::{Desk, DeskError, JobPage, Started};
+pub use self::dry_run::{LOOKED_AT, Refused, Trial, Would, dry_run};
 pub use self::selection::{DeadOrder, MOST_IDS, Selection};
-pub use self::worker::{Taken, Worker, wake};
+pub use self::watchman::Watchman;
+pub use self::worker::{LEASE, Taken, Worker, wake};
 use crate::domain::dead::Fingerprint;
 use crate::domain::id::{JobId, TenantId};
 use crate::domain::idempotency::UsedKey;

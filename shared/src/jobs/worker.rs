@@ -19,7 +19,7 @@ use crate::telemetry::chain;
 
 /// How long a worker holds a job without writing it. Longer than an invocation, so that no other works beside one that is alive; what
 /// one does that was frozen and wakes is refused by the record, and finds itself done where it acts.
-pub(super) const LEASE: Duration = Duration::from_secs(35);
+pub const LEASE: Duration = Duration::from_secs(35);
 /// Things acted on side by side: waiting for the store is what takes the time.
 const SIDE_BY_SIDE: usize = 16;
 /// A wait up to this is waited for; before a longer one the function ends, and a message with a delay comes back.
@@ -193,23 +193,25 @@ impl Worker {
 
     /// Acts on the batch. What the store had no answer for stays in it, and is acted on again with the next message.
     async fn act(&self, job: &mut Job, work: &dyn Work) -> Result<Step, JournalError> {
-        let (batch, of) = (job.batch.clone(), job.clone());
-        let of = &of;
-        let acting = batch.iter().map(|item| async move { (item, AssertUnwindSafe(work.act(of, item)).catch_unwind().await) });
+        let (batch, of) = (job.batch.clone(), &job.clone());
+        let acting = batch.into_iter().map(|item| async move {
+            let acted = AssertUnwindSafe(work.act(of, &item)).catch_unwind().await;
+            (item, acted)
+        });
         let acted: Vec<_> = stream::iter(acting).buffer_unordered(SIDE_BY_SIDE).collect().await;
         let (mut results, mut failure) = (Vec::new(), None);
         let now = self.clock.now();
         for (item, acted) in acted {
             match acted {
                 Ok(Ok(acted)) => {
-                    results.push(result(item, &acted, now));
+                    results.push(result(&item, &acted, now));
                     job.set_going(acted);
                 }
                 Ok(Err(error)) => failure = Some(error),
                 Err(_) => {
                     tracing::error!(job.id = %job.id, item = item.key, "acting on a thing panicked");
                     let acted = Acted { outcome: Outcome::Failed, detail: "an internal error".into(), run: None };
-                    results.push(result(item, &acted, now));
+                    results.push(result(&item, &acted, now));
                 }
             }
         }

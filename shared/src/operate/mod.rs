@@ -104,8 +104,8 @@ pub trait DeadLetterQueue: Send + Sync {
     /// About how many messages it holds, poison ones included.
     async fn depth(&self) -> Result<u64, JournalError>;
     /// Starts moving all messages back to the tasks queue; the queue service carries it through. Returns its handle;
-    /// one that is already under way is as good.
-    async fn start_move(&self) -> Result<Move, JournalError>;
+    /// one that is already under way is as good. At most `rate` messages a second; absent: as fast as it goes.
+    async fn start_move(&self, rate: Option<u32>) -> Result<Move, JournalError>;
     /// Removes messages of `task`'s run with an older epoch, as far as a short look finds them. Best effort.
     async fn forget(&self, task: &Task) -> Result<(), JournalError>;
 }

@@ -79,6 +79,7 @@ impl Retry {
 }
 
 /// Puts dead runs back.
+#[derive(Clone)]
 pub struct Redrive {
     /// The records.
     pub records: Arc<dyn Records>,

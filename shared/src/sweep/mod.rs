@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join_all, join4};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -26,6 +26,7 @@ use crate::domain::id::{RunId, TenantId};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
 use crate::heartbeat::Heartbeats;
+use crate::jobs::Watchman;
 use crate::telemetry::chain;
 pub use attend::{Backlog, Caretaker};
 use janitor::Janitor;
@@ -123,6 +124,8 @@ pub struct Tally {
     pub unread: u32,
     /// Dead letters that meant nothing any more and were deleted.
     pub letters_deleted: u32,
+    /// Jobs that nobody worked on and whose message was sent again.
+    pub jobs_woken: u32,
 }
 
 /// Why a tick counts as failed, though it did what it could. The log has the causes.
@@ -148,6 +151,8 @@ pub struct Sweeper {
     pub heartbeats: Arc<dyn Heartbeats>,
     /// Who tidies the dead letters.
     pub janitor: Janitor,
+    /// Who looks after bulk actions.
+    pub watchman: Watchman,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -170,8 +175,9 @@ impl Sweeper {
         let margin = jiff::SignedDuration::try_from(MARGIN).unwrap_or_default();
         let end = after(begun, LOOK_AHEAD).min(deadline.checked_sub(margin).unwrap_or(begun));
 
-        let (mut round, letters_deleted, is_sent) = join3(self.round(end), self.janitor.tidy(), self.send_canary(begun)).await;
-        let mut tally = Tally { letters_deleted, ..Tally::default() };
+        let (mut round, letters_deleted, jobs_woken, is_sent) =
+            join4(self.round(end), self.janitor.tidy(), self.watchman.wake_all(), self.send_canary(begun)).await;
+        let mut tally = Tally { letters_deleted, jobs_woken, ..Tally::default() };
         tally.add(&round.tally);
         let is_marked = self.mark(&tally).await;
         while let Some(pause) = self.pause(round.next, end) {
@@ -194,6 +200,7 @@ impl Sweeper {
             removed = tally.removed,
             failed = tally.failed,
             letters_deleted = tally.letters_deleted,
+            jobs_woken = tally.jobs_woken,
             "swept"
         );
         match (tally.unread, is_sent && is_marked) {
@@ -312,5 +319,6 @@ impl Tally {
         self.failed += other.failed;
         self.unread += other.unread;
         self.letters_deleted += other.letters_deleted;
+        self.jobs_woken += other.jobs_woken;
     }
 }

@@ -164,6 +164,7 @@ fn entry(n: u64) -> DueEntry {
 fn world(index: Index, signs: Signs, script: Vec<(Done, Option<Timestamp>)>, effort: Duration) -> World {
     let (index, signs) = (Arc::new(index), Arc::new(signs));
     let clock = Arc::new(FixedClock::at("2026-01-02T03:04:05Z"));
+    let jobs = Arc::new(crate::fakes::MemoryJobs::default());
     let looking = Looking { index: index.clone(), clock: clock.clone(), effort, script: Mutex::new(script.into()) };
     let sweeper = Sweeper {
         index: index.clone(),
@@ -171,6 +172,7 @@ fn world(index: Index, signs: Signs, script: Vec<(Done, Option<Timestamp>)>, eff
         canaries: signs.clone(),
         heartbeats: signs.clone(),
         janitor: janitor(Arc::new(LetterBox::default()), Arc::new(MemoryStore::default())),
+        watchman: Watchman { store: jobs.clone(), queue: jobs, clock: clock.clone() },
         clock: clock.clone(),
     };
     World { index, signs, clock, sweeper }

@@ -26,7 +26,7 @@ async fn an_unknown_error_of_a_move_is_an_outage_and_not_a_move() {
     let rule = mock!(aws_sdk_sqs::Client::start_message_move_task)
         .then_error(|| StartMessageMoveTaskError::InvalidAddress(InvalidAddress::builder().message("no").build()));
     let queue = DeadLetters::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into(), "arn".into());
-    assert!(matches!(queue.start_move().await, Err(JournalError::Unavailable(_))));
+    assert!(matches!(queue.start_move(None).await, Err(JournalError::Unavailable(_))));
 }
 
 #[tokio::test]
@@ -36,5 +36,5 @@ async fn a_second_move_while_one_runs_is_known_as_such() {
         StartMessageMoveTaskError::generic(ErrorMetadata::builder().code("InvalidParameterValue").message(text).build())
     });
     let queue = DeadLetters::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into(), "arn".into());
-    assert_eq!(queue.start_move().await.unwrap(), Move::AlreadyRunning);
+    assert_eq!(queue.start_move(None).await.unwrap(), Move::AlreadyRunning);
 }
