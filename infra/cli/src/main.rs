@@ -3,7 +3,9 @@
 //! Read next: `args/mod.rs` for the commands, `stack/up.rs` for what `make run` does, `error.rs` for exit codes.
 
 mod agents;
+mod archive;
 mod args;
+mod backup;
 mod clock;
 mod config;
 mod conversation;
@@ -13,6 +15,7 @@ mod event;
 mod export;
 mod health;
 mod http;
+mod incident;
 mod job;
 mod out;
 mod pages;
@@ -43,6 +46,8 @@ fn main() -> ExitCode {
         args::Command::History(command) => export::execute(&command, &env),
         args::Command::Health(command) => health::execute(&command, &env),
         args::Command::Completions(command) => Ok(out::completions(command.shell)),
+        args::Command::Incident(command) => incident::execute(&command, &env),
+        args::Command::Backup(command) => backup::execute(&command, &env),
         args::Command::Agents(command) => agents::execute(&command, &env),
     };
     done.unwrap_or_else(|error| error.report())

@@ -1,11 +1,13 @@
 //! The command line, a file per topic. `--help` is the reference; exit codes are at its end.
 
 mod agents;
+mod backup;
 mod bulk;
 mod dlq;
 mod event;
 mod filters;
 mod health;
+mod incident;
 mod provider;
 mod replay;
 mod run;
@@ -15,6 +17,7 @@ mod target;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::agents::{Agents, AgentsCommand, Compile, Diff, Optimize, ShowAgent, Validate};
+pub(crate) use self::backup::{Backup, BackupCommand, ListBackups, RestoreBackup, Unfinished};
 pub(crate) use self::bulk::{Bulk, Change};
 pub(crate) use self::dlq::{Discard, Dlq, DlqCommand, Job, Letters, LettersCommand, ListDead, RetryAll, RetryDead, Selection, ShowDead};
 pub(crate) use self::event::{
@@ -22,6 +25,9 @@ pub(crate) use self::event::{
 };
 pub(crate) use self::filters::{Filters, given, rfc3339};
 pub(crate) use self::health::{Completions, Health};
+pub(crate) use self::incident::{
+    BundleIncident, Incident, IncidentCommand, IncidentStatus, ListIncidents, OpenIncident, ReviewIncident, Severity, UpdateIncident,
+};
 pub(crate) use self::provider::{Provider, ProviderCommand};
 pub(crate) use self::replay::{Replay, Replays};
 pub(crate) use self::run::{Answer, Cancel, ListRuns, Run, RunCommand, Show, Start, Tail};
@@ -77,6 +83,10 @@ pub(crate) enum Command {
     Provider(Provider),
     /// Ask the probes of a deployment: exit 0 healthy, 1 not, 2 could not ask
     Health(Health),
+    /// What is wrong, written down while it is wrong: clocks, timeline, updates, debug bundle, review
+    Incident(Incident),
+    /// The whole table as one checksummed archive, and back
+    Backup(Backup),
     /// Agents as files: check, compile, show and compare what infra/agents says
     Agents(Agents),
     /// What a shell needs to complete commands

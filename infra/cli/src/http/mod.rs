@@ -86,6 +86,11 @@ impl Http {
         Ok(Self { agent: config.build().into(), base, auth: Auth::None })
     }
 
+    /// The address without a path.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     pub(crate) fn get(&self, path: &str) -> Result<Reply> {
         self.send(Method::GET, path, &[], b"")
     }

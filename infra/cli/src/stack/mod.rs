@@ -28,9 +28,9 @@ use crate::args::Stack;
 use crate::config::Env;
 use crate::error::Result;
 use crate::smoke;
-use layout::Layout;
-pub(crate) use layout::repository;
-use settings::Settings;
+pub(crate) use emulator::Emulator;
+pub(crate) use layout::{Layout, repository};
+pub(crate) use settings::Settings;
 pub(crate) use signals::stop_on_signal;
 
 /// The deployed functions, in the order of the template; folder, crate, binary and artefact have the same name.
