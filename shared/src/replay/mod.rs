@@ -34,8 +34,10 @@ pub enum Selection {
     Runs(Vec<RunId>),
     /// These events.
     Events(Vec<EventId>),
-    /// The events that fit; all of them if nothing is demanded.
+    /// The events that fit.
     Filter(ReplayFilter),
+    /// All events.
+    All,
 }
 
 /// Which events are replayed, and for which agents and triggers. What is absent is not demanded.

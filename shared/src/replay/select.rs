@@ -1,5 +1,6 @@
 //! What a replay is about, event by event in the order of their arrival: which triggers fit now, and which runs they started then.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -141,7 +142,9 @@ impl Replayer {
     ) -> Result<Part, JournalError> {
         match &order.selection {
             Selection::Runs(runs) => self.part_of_runs(tenant, runs, place, limit).await,
-            Selection::Events(_) | Selection::Filter(_) => self.part_of_events(tenant, order, created_at, place, limit).await,
+            Selection::Events(_) | Selection::Filter(_) | Selection::All => {
+                self.part_of_events(tenant, order, created_at, place, limit).await
+            }
         }
     }
 
@@ -232,7 +235,8 @@ impl Replayer {
                 ids.truncate(limit);
                 Ok(ids)
             }
-            Selection::Filter(filter) => {
+            Selection::Filter(_) | Selection::All => {
+                let filter = filter_of(selection);
                 let snapshot = after(created_at, Duration::from_millis(1));
                 let until = Some(filter.until.map_or(snapshot, |until| until.min(snapshot)));
                 let times = EventFilter { since: filter.since, until, ..EventFilter::default() };
@@ -256,13 +260,19 @@ impl Replayer {
         let is_named = matches!(order.selection, Selection::Events(_));
         let nothing = |why| if is_named { vec![Selected::Nothing(id.to_string(), why)] } else { Vec::new() };
         let Some(event) = event else { return nothing("there is no such event") };
-        let everything = ReplayFilter::default();
-        let filter = if let Selection::Filter(filter) = &order.selection { filter } else { &everything };
-        let candidates = candidates(&self.bundle, event, filter, then);
+        let candidates = candidates(&self.bundle, event, &filter_of(&order.selection), then);
         if candidates.is_empty() {
             return nothing(if event.kind == AGENT_REQUEST { "its run is gone" } else { "no trigger fits it" });
         }
         candidates.into_iter().map(|candidate| Selected::Start(name(&candidate), candidate)).collect()
+    }
+}
+
+/// What is demanded of the events.
+fn filter_of(selection: &Selection) -> Cow<'_, ReplayFilter> {
+    match selection {
+        Selection::Filter(filter) => Cow::Borrowed(filter),
+        Selection::Runs(_) | Selection::Events(_) | Selection::All => Cow::Owned(ReplayFilter::default()),
     }
 }
 

@@ -23,6 +23,8 @@ use crate::fakes::{CountingHold, FixedClock, MemoryJobs, MemoryQueue, MemoryStor
 use crate::intake::{AgentRequest, Intake, NewEvent};
 use crate::jobs::{Desk, Kinds, Taken, Worker, wake};
 
+mod outcomes;
+
 struct World {
     store: Arc<MemoryStore>,
     queue: Arc<MemoryQueue>,
@@ -65,7 +67,7 @@ fn world(triggers: Vec<Trigger>, script: Vec<Scripted>) -> World {
 }
 
 fn everything() -> ReplayOrder {
-    order(Selection::Filter(ReplayFilter::default()))
+    order(Selection::All)
 }
 
 fn order(selection: Selection) -> ReplayOrder {
@@ -268,7 +270,7 @@ async fn a_selection_is_the_same_whatever_is_taken_at_once() {
     let (w, events) = ten_events().await;
     let now = after(w.clock.now(), Duration::from_secs(1));
     let runs: Vec<RunId> = w.store.tables().runs.keys().copied().collect();
-    for selection in [Selection::Filter(ReplayFilter::default()), Selection::Events(events), Selection::Runs(runs)] {
+    for selection in [Selection::All, Selection::Events(events), Selection::Runs(runs)] {
         let order = order(selection);
         let mut whole = None;
         for limit in [100, 1, 2, 3, 5] {
@@ -332,27 +334,6 @@ async fn a_run_that_was_started_but_not_sent_is_sent_by_whoever_starts_it_again(
     assert_eq!((first.before, again.before, first.run), (false, true, again.run));
     assert_eq!(w.queue.take().len(), 1);
     assert_eq!(w.store.get(first.run).unwrap().due_ms.map(|_| ()), Some(()), "or by the sweeper");
-}
-
-#[tokio::test]
-async fn a_request_is_asked_again_after_all_that_was_said_before_it() {
-    let script = ["a1", "a2", "b2"].map(|text| Scripted::Says(text.into())).to_vec();
-    let w = world(Vec::new(), script);
-    let first = w.ask("q1", None).await;
-    let second = w.ask("q2", Some(first.conversation)).await;
-    let (_, runs, _) = w.replay(&order(Selection::Runs(vec![second.id]))).await;
-    w.work().await;
-    let asked = w.model.asked.lock().unwrap().clone();
-    assert_eq!(asked[2], asked[1], "the model sees the same");
-    assert_eq!(asked[2][1..], [Message::user("q1"), Message::assistant("a1"), Message::user("q2")]);
-    let run = w.store.get(runs[0].id).unwrap();
-    assert_ne!(run.conversation, second.conversation, "in a conversation of its own");
-    let old = w.store.get(second.id).unwrap();
-    let comparison = compare(w.store.as_ref(), Some(&old), &run).await.unwrap();
-    let answers = (comparison.old.unwrap().answer.unwrap(), comparison.new.answer.unwrap());
-    let difference = comparison.difference.unwrap();
-    assert_eq!((answers.0.as_str(), answers.1.as_str(), difference.same_answer), ("a2", "b2", Some(false)));
-    assert_eq!((difference.steps, difference.input_tokens, difference.status_changed), (0, 0, false));
 }
 
 #[tokio::test]
@@ -423,42 +404,4 @@ async fn what_cannot_be_started_is_told_and_holds_nothing_up() {
     let before = Run { id: long.run_id, ..old.clone() };
     w.store.write(&[crate::engine::ports::Write::Turn(&before, &long)]).await.unwrap();
     assert!(matches!(replayer.start(&job, &asked, "b", &plan.matches[1]).await, Err(Refused::TooLong)));
-}
-
-#[tokio::test]
-async fn results_are_paged_with_both_runs_side_by_side() {
-    let script = (0..20).map(|n| Scripted::Says(format!(" answer {} ", if n == 2 { 77 } else { n % 3 }))).collect();
-    let w = world(vec![trigger("orders", "order")], script);
-    for n in 0..3 {
-        w.publish("order", json!({"n": n})).await;
-        w.work().await;
-    }
-    let (job, ..) = w.replay(&everything()).await;
-    let unfinished = results(w.jobs.as_ref(), w.store.as_ref(), &job, None, 10).await.unwrap();
-    assert!(unfinished.results.iter().all(|one| one.comparison.as_ref().unwrap().difference.unwrap().same_answer.is_none()));
-    w.work().await;
-    let (mut same, mut after, mut pages) = (Vec::new(), None, 0);
-    loop {
-        let page = results(w.jobs.as_ref(), w.store.as_ref(), &job, after.as_deref(), 2).await.unwrap();
-        same.extend(page.results.iter().map(|one| one.comparison.as_ref().unwrap().difference.unwrap().same_answer));
-        pages += 1;
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    assert_eq!((same, pages), (vec![Some(true), Some(true), Some(false)], 2));
-}
-
-#[tokio::test]
-async fn a_replay_that_is_deleted_leaves_the_event_to_the_run_of_then() {
-    let w = world(Vec::new(), Vec::new());
-    let old = w.ask("q1", None).await;
-    let (_, runs, _) = w.replay(&everything()).await;
-    w.work().await;
-    crate::operate::Records::erase(w.store.as_ref(), &tenant(), crate::operate::Erasure::Run(runs[0].id)).await.unwrap();
-    assert!(w.store.input(&old).await.is_ok());
-    let (_, runs, _) = w.replay(&everything()).await;
-    crate::operate::Records::erase(w.store.as_ref(), &tenant(), crate::operate::Erasure::Run(old.id)).await.unwrap();
-    assert_eq!(w.store.input(&runs[0]).await.unwrap().prompt, "q1", "and it has its own question");
 }
