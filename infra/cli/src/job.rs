@@ -61,10 +61,10 @@ impl Desk<'_> {
             self.http.order(Method::POST, path, &body.into())
         };
         if bulk.dry_run {
-            out::show(self.format, &ask(true)?, |plan| (kind.plan)(self.screen, plan));
+            out::show(self.format, &dry(ask(true)?)?, |plan| (kind.plan)(self.screen, plan));
             return Ok(None);
         }
-        if !bulk.yes && !self.is_wanted(kind, &ask(true)?)? {
+        if !bulk.yes && !self.is_wanted(kind, &dry(ask(true)?)?)? {
             return Ok(None);
         }
         let job = ask(false)?;
@@ -161,6 +161,14 @@ fn pause(interval: Duration, stop: &AtomicBool) {
     while Instant::now() < end && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(FASTEST.min(end.saturating_duration_since(Instant::now())));
     }
+}
+
+/// What a dry run answers; a deployment that does not know dry runs has done it.
+pub(crate) fn dry(plan: Value) -> Result<Value> {
+    if plan["dry_run"] == true {
+        return Ok(plan);
+    }
+    Err(Error::new("this deployment does not know dry runs: it was done").because(plan).with_hint("deploy this version of Reprise"))
 }
 
 fn has_ended(job: &Value) -> bool {

@@ -2,15 +2,18 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::config::Env;
 use crate::error::{Error, Result};
 use crate::out::{brief, printable};
 
-/// Longest text of a cell where no terminal says how much room there is.
-const CELL: usize = 80;
+/// Longest text of a cell, and the shortest that the last one is cut to.
+const CELL: usize = 100;
+const LEAST: usize = 24;
+/// Between two columns.
+const GAP: usize = 2;
 
 /// What standard output and standard error are.
 #[derive(Debug, Clone, Copy)]
@@ -28,28 +31,32 @@ impl Screen {
         Self { colours: std::io::stdout().is_terminal() && !plain, person: std::io::stderr().is_terminal() }
     }
 
-    /// Rows below their names, as wide as their contents, or as the terminal. The first column is never broken: it is what one copies.
+    /// Rows below their names, one line each: ids are to be copied, not broken. The last column is the one of long texts; on a terminal
+    /// it is cut to what the others leave.
     pub(crate) fn table(self, names: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        let rows: Vec<Vec<String>> = rows.into_iter().collect();
         let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if !self.colours {
             table.force_no_tty();
         }
+        let room = usize::from(table.width().unwrap_or(u16::MAX));
+        let width = |column: usize| rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).chain([names[column].len()]).max();
+        let others: usize = (0..names.len().saturating_sub(1)).filter_map(width).map(|width| width.min(CELL) + GAP).sum();
+        let last = room.saturating_sub(others + GAP).clamp(LEAST, CELL);
         table.set_header(names.iter().map(|name| Cell::new(name.to_uppercase()).add_attribute(Attribute::Bold)));
-        for row in rows {
-            table.add_row(row.iter().map(|text| {
-                let cell = Cell::new(brief(text, if self.colours { CELL * 3 } else { CELL }));
+        for row in &rows {
+            let columns = row.len();
+            table.add_row(row.iter().enumerate().map(|(column, text)| {
+                let cell = Cell::new(brief(text, if column + 1 == columns { last } else { CELL }));
                 match tone(text) {
                     Some(colour) => cell.fg(colour),
                     None => cell,
                 }
             }));
         }
-        for (index, column) in table.column_iter_mut().enumerate() {
+        for column in table.column_iter_mut() {
             column.set_padding((0, 2));
-            if index == 0 {
-                column.set_constraint(ColumnConstraint::ContentWidth);
-            }
         }
         table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
     }

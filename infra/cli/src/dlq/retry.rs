@@ -9,7 +9,7 @@ use super::{DISCARDS, JOBS};
 use crate::args::{Bulk, Change, Discard, RetryAll, RetryDead, Selection, given};
 use crate::error::{Error, Result};
 use crate::http::{Method, segment};
-use crate::job::{Desk, plan};
+use crate::job::{Desk, dry, plan};
 use crate::out;
 use crate::screen::text;
 
@@ -85,10 +85,11 @@ fn single<'a>(selection: &'a Selection, bulk: &Bulk) -> Option<&'a str> {
     }
 }
 
-fn one(desk: &Desk<'_>, id: &str, action: &str, mut body: Map<String, Value>, dry: bool) -> Result<ExitCode> {
-    body.extend(dry.then(|| ("dry_run".to_owned(), json!(true))));
+fn one(desk: &Desk<'_>, id: &str, action: &str, mut body: Map<String, Value>, is_dry: bool) -> Result<ExitCode> {
+    body.extend(is_dry.then(|| ("dry_run".to_owned(), json!(true))));
     let done = desk.http.order(Method::POST, &format!("/v1/dlq/{}/{action}", segment(id)), &body.into())?;
-    out::show(desk.format, &done, |done| match (dry, action) {
+    let done = if is_dry { dry(done)? } else { done };
+    out::show(desk.format, &done, |done| match (is_dry, action) {
         (true, _) => plan(desk.screen, done),
         (false, "retry") => format!("{id} is {}; follow it with: reprise run tail {id}", text(&done["status"])),
         (false, _) => format!("{id} is {}", text(&done["status"])),

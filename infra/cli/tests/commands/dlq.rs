@@ -247,3 +247,11 @@ fn an_interruption_leaves_the_job_running_and_tells_the_way_back() {
     }
     assert!(!stub.lines().iter().any(|line| line.contains("cancel")), "nobody asked it to stop");
 }
+
+#[test]
+fn a_dry_run_that_was_none_is_no_success() {
+    let stub = Stub::of(&[("POST /v1/dlq/retry-all", 202, r#"{"status":"started","task":"t"}"#)]);
+    let output = stub.reprise(&["dlq", "retry-all", "--dry-run"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("does not know dry runs: it was done"), "{}", stderr(&output));
+}
