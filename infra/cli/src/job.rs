@@ -147,6 +147,12 @@ impl Desk<'_> {
     }
 }
 
+/// `3 tool lookup`: a step by its place, kind and name.
+pub(crate) fn step(step: &Value) -> Option<String> {
+    let parts = [&step["index"], &step["kind"], &step["name"]].map(text);
+    step.is_object().then(|| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
+}
+
 fn failed(job: &Value) -> u64 {
     job["counts"]["failed"].as_u64().unwrap_or_default()
 }
@@ -242,7 +248,8 @@ pub(crate) fn plan(screen: Screen, plan: &Value) -> String {
     parts.extend(rows("warnings").iter().map(|warning| format!("warning: {}", text(warning))));
     if let Some(would) = plan["would"].as_object() {
         parts.push("nothing was changed; it would".to_owned());
-        parts.push(fields(&would.iter().map(|(name, value)| (name.as_str(), text(value))).collect::<Vec<_>>()));
+        let cell = |value: &Value| step(value).unwrap_or_else(|| text(value));
+        parts.push(fields(&would.iter().map(|(name, value)| (name.as_str(), cell(value))).collect::<Vec<_>>()));
     }
     parts.join("\n")
 }

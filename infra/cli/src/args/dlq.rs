@@ -40,7 +40,7 @@ pub(crate) enum DlqCommand {
     )]
     List(ListDead),
     /// One dead run: errors, transitions, journal, the step that failed, the payload without secrets
-    #[command(after_help = "Example:\n  reprise dlq show run_01J… --raw | jq .payload")]
+    #[command(after_help = "Example:\n  reprise dlq show run_01J… --raw --format json | jq .payload")]
     Show(ShowDead),
     /// How many died of what
     #[command(after_help = "Example:\n  reprise dlq stats --since 24h")]

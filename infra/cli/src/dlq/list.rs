@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::args::{Filters, ListDead};
 use crate::error::Result;
-use crate::job::Desk;
+use crate::job::{Desk, step};
 use crate::out::show_rows;
 use crate::pages;
 use crate::screen::{Screen, ago, text};
@@ -43,12 +43,6 @@ fn dead(screen: Screen, found: &Value) -> String {
     let more = if found["next_cursor"].is_null() { "" } else { "; more with a higher --limit" };
     let queue = found["queue"]["approximate_messages"].as_u64().map(|count| format!("; {count} messages on the queue")).unwrap_or_default();
     format!("{table}\n\n{} of {} shown{more}{queue}", entries.len(), text(&found["count"]))
-}
-
-/// `3 tool lookup`: the step that failed.
-pub(super) fn step(step: &Value) -> Option<String> {
-    let parts = [&step["index"], &step["kind"], &step["name"]].map(text);
-    step.is_object().then(|| parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" "))
 }
 
 pub(super) fn stats(desk: &Desk<'_>, filters: &Filters) -> Result<ExitCode> {

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use super::list::step;
 use crate::args::ShowDead;
 use crate::error::Result;
 use crate::http::segment;
-use crate::job::Desk;
+use crate::job::{Desk, step};
 use crate::out;
 use crate::run::steps;
 use crate::screen::{ago, fields, text};
@@ -17,7 +16,7 @@ pub(super) fn execute(desk: &Desk<'_>, wanted: &ShowDead) -> Result<ExitCode> {
     let path = format!("/v1/dlq/{}", segment(&wanted.id));
     if wanted.raw {
         let found = desk.http.fetch(&format!("{path}/payload"))?;
-        out::show(desk.format, &found, |found| format!("{:#}", found["payload"]));
+        out::show(desk.format, &found, |found| fields(&[("payload", laid_out(&found["payload"])), ("input", laid_out(&found["input"]))]));
     } else {
         out::show(desk.format, &desk.http.fetch(&path)?, render);
     }
@@ -37,7 +36,10 @@ fn render(entry: &Value) -> String {
         ("error", format!("{}: {}", text(&error["code"]), text(&error["message"]))),
         ("fingerprint", text(&entry["fingerprint"])),
         ("provider", text(&error["provider"])),
-        ("failed step", step(&entry["failed_step"]).unwrap_or_default()),
+        (
+            "failed step",
+            format!("{} {}", step(&entry["failed_step"]).unwrap_or_default(), text(&entry["failed_step"]["arguments"])).trim().to_owned(),
+        ),
         ("agent", text(&entry["agent"])),
         ("event", [&entry["event_id"], &entry["event_type"], &entry["source"]].map(text).join("  ").trim().to_owned()),
         ("trigger", text(&entry["trigger"])),
@@ -61,7 +63,14 @@ fn render(entry: &Value) -> String {
             lines("transitions", |t| format!("{}  {:<9}  {}, by {}", text(&t["at"]), text(&t["to"]), text(&t["reason"]), text(&t["by"]))),
         ),
         ("journal", lines("journal", steps::render)),
-        ("payload", if entry["payload"].is_null() { String::new() } else { format!("{:#}", entry["payload"]) }),
+        ("", if entry["journal_complete"] == false { "the rest: reprise run tail".to_owned() } else { String::new() }),
+        ("input", laid_out(&entry["input"])),
+        ("payload", laid_out(&entry["payload"])),
         ("redacted", redacted.join(", ")),
     ])
+}
+
+/// JSON over several lines, or nothing.
+fn laid_out(value: &Value) -> String {
+    if value.is_null() { String::new() } else { format!("{value:#}") }
 }

@@ -62,12 +62,12 @@ fn one_run_is_shown_with_its_failed_step_and_raw_only_where_it_is_asked_for() {
         (
             "GET /v1/dlq/run_1",
             200,
-            r#"{"run_id":"run_1","error":{"code":"x","message":"m"},"failed_step":{"index":3,"kind":"tool","name":"lookup"},"payload":{"key":"[redacted]"},"redacted":["/key"]}"#,
+            r#"{"run_id":"run_1","error":{"code":"x","message":"m"},"failed_step":{"index":3,"kind":"tool","name":"lookup","arguments":{"id":7}},"payload":{"key":"[redacted]"},"redacted":["/key"]}"#,
         ),
         ("GET /v1/dlq/run_1/payload", 200, r#"{"payload":{"key":"sk-1"}}"#),
     ]);
     let shown = stdout(&stub.reprise(&["dlq", "show", "run_1"]));
-    assert!(shown.contains("failed step   3 tool lookup") && shown.contains("redacted      /key"), "{shown}");
+    assert!(shown.contains("failed step   3 tool lookup {\"id\":7}\n") && shown.contains("redacted      /key"), "{shown}");
     assert!(stdout(&stub.reprise(&["dlq", "show", "run_1", "--raw"])).contains("sk-1"));
 }
 
@@ -254,4 +254,13 @@ fn a_dry_run_that_was_none_is_no_success() {
     let output = stub.reprise(&["dlq", "retry-all", "--dry-run"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("does not know dry runs: it was done"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_dry_run_of_one_tells_the_step_that_would_be_next() {
+    let would = json!({"action": "retry", "step": {"index": 3, "kind": "tool", "name": "lookup", "arguments": null}, "agent": "triage"});
+    let stub = Stub::of(&[("POST /v1/dlq/run_1/retry", 200, &json!({"dry_run": true, "would": would}).to_string())]);
+    let output = stub.reprise(&["dlq", "retry", "run_1", "--dry-run"]);
+    assert_eq!(stub.body("POST /v1/dlq/run_1/retry"), json!({"dry_run": true}));
+    assert!(stdout(&output).contains("step          3 tool lookup\n"), "{}", stdout(&output));
 }
