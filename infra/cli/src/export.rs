@@ -14,7 +14,7 @@ use crate::config::Env;
 use crate::error::{Error, Result};
 use crate::http::Http;
 use crate::pages;
-use crate::screen::Screen;
+use crate::screen::{Screen, runs};
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
@@ -84,7 +84,7 @@ pub(crate) fn execute(history: &History, env: &Env) -> Result<ExitCode> {
     let count = lines.count;
     lines.finish()?;
     if let Some(path) = &export.out {
-        screen.remark(&format!("{count} runs in {}", path.display()));
+        screen.remark(&format!("{} in {}", runs(count as u64), path.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

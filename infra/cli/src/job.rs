@@ -11,7 +11,7 @@ use crate::error::{Error, FAILED, INTERRUPTED, Result, UNFINISHED};
 use crate::http::{Http, Method, segment};
 use crate::out::{self, say};
 use crate::pages;
-use crate::screen::{Screen, bar, fields, text};
+use crate::screen::{Screen, bar, fields, runs, text};
 use crate::stack::stop_on_signal;
 
 /// A job moves within a second; while it does not, the interval doubles up to the slowest.
@@ -87,7 +87,7 @@ impl Desk<'_> {
         }
         if count > 1 {
             let more = if plan["complete"] == false { "more than " } else { "" };
-            self.screen.confirm(&format!("{} {more}{count} runs?", kind.verb))?;
+            self.screen.confirm(&format!("{} {more}{}?", kind.verb, runs(count)))?;
         }
         Ok(count > 0)
     }
@@ -233,7 +233,7 @@ pub(crate) fn plan(screen: Screen, plan: &Value) -> String {
     let mut parts = Vec::new();
     if let Some(count) = plan["count"].as_u64() {
         let part = if plan["complete"] == false { "; there are more than were looked at" } else { "" };
-        parts.push(format!("{count} runs are meant, nothing was changed{part}"));
+        parts.push(format!("meant: {}; nothing was changed{part}", runs(count)));
     }
     let rows = |name: &str| plan[name].as_array().map(Vec::as_slice).unwrap_or_default();
     let cells = |entry: &Value, names: &[&str]| names.iter().map(|name| text(&entry[*name])).collect::<Vec<_>>();

@@ -126,6 +126,11 @@ pub(crate) fn ago(seconds: u64) -> String {
     }
 }
 
+/// `1 run`, `2 runs`.
+pub(crate) fn runs(count: u64) -> String {
+    if count == 1 { "1 run".to_owned() } else { format!("{count} runs") }
+}
+
 /// A text field, or nothing.
 pub(crate) fn text(value: &Value) -> String {
     match value {

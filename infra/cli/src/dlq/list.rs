@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::job::{Desk, step};
 use crate::out::show_rows;
 use crate::pages;
-use crate::screen::{Screen, ago, text};
+use crate::screen::{Screen, ago, runs, text};
 
 pub(super) fn list(desk: &Desk<'_>, wanted: &ListDead) -> Result<ExitCode> {
     let mut query = wanted.filters.fields();
@@ -71,5 +71,5 @@ fn groups(screen: Screen, found: &Value) -> String {
     });
     let table = screen.table(&["fingerprint", "runs", "error", "provider", "since", "last", "agents", "message"], rows);
     let part = if found["complete"] == false { " that were looked at; narrow it (--since) for exact numbers" } else { "" };
-    format!("{table}\n\n{} dead runs{part}", text(&found["count"]))
+    format!("{table}\n\n{} dead{part}", runs(found["count"].as_u64().unwrap_or_default()))
 }

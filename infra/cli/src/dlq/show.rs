@@ -10,6 +10,7 @@ use crate::http::segment;
 use crate::job::{Desk, step};
 use crate::out;
 use crate::run::steps;
+use crate::run::view::transition;
 use crate::screen::{ago, fields, text};
 
 pub(super) fn execute(desk: &Desk<'_>, wanted: &ShowDead) -> Result<ExitCode> {
@@ -58,13 +59,10 @@ fn render(entry: &Value) -> String {
                 format!("{}  attempt {}  {}: {}", text(&f["at"]), text(&f["attempt"]), text(&f["code"]), text(&f["message"]))
             }),
         ),
-        (
-            "transitions",
-            lines("transitions", |t| format!("{}  {:<9}  {}, by {}", text(&t["at"]), text(&t["to"]), text(&t["reason"]), text(&t["by"]))),
-        ),
+        ("transitions", lines("transitions", transition)),
         ("journal", lines("journal", steps::render)),
         ("", if entry["journal_complete"] == false { "the rest: reprise run tail".to_owned() } else { String::new() }),
-        ("input", laid_out(&entry["input"])),
+        ("input", if entry["input"] == entry["payload"] { String::new() } else { laid_out(&entry["input"]) }),
         ("payload", laid_out(&entry["payload"])),
         ("redacted", redacted.join(", ")),
     ])

@@ -14,7 +14,7 @@ use crate::http::{Http, Method, segment};
 use crate::job::{Desk, Kind, jobs, render};
 use crate::out::{self, show_rows};
 use crate::pages;
-use crate::screen::{Screen, text};
+use crate::screen::{Screen, runs, text};
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
@@ -65,8 +65,11 @@ fn body(replay: &Replay) -> Result<Map<String, Value>> {
 /// What a dry run says: which triggers would match.
 fn plan(_: Screen, plan: &Value) -> String {
     let part = if plan["complete"] == false { " of the events that were looked at; there are more" } else { "" };
-    let mut lines =
-        vec![format!("{} events would start {} runs{part}; nothing was started", text(&plan["events"]), text(&plan["would_start"]))];
+    let mut lines = vec![format!(
+        "events: {}; they would start {}{part}; nothing was started",
+        text(&plan["events"]),
+        runs(plan["would_start"].as_u64().unwrap_or_default())
+    )];
     lines.extend(plan["matches"].as_array().into_iter().flatten().map(|found| {
         let trigger = if found["trigger"].is_null() { String::new() } else { format!(" by trigger {}", text(&found["trigger"])) };
         let old = if found["replay_of"].is_null() { " (new)".to_owned() } else { format!(" (was {})", text(&found["replay_of"])) };

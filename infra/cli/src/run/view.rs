@@ -105,11 +105,7 @@ impl Run {
 
     /// All that happened to it, one to a line.
     fn transitions(&self) -> Option<String> {
-        let line = |transition: &Value| {
-            let text = |name: &str| transition[name].as_str().unwrap_or_default().to_owned();
-            format!("{}  {:<9}  {}, by {}", text("at"), text("to"), text("reason"), text("by"))
-        };
-        self.body["transitions"].as_array().map(|all| all.iter().map(line).collect::<Vec<_>>().join("\n"))
+        self.body["transitions"].as_array().map(|all| all.iter().map(transition).collect::<Vec<_>>().join("\n"))
     }
 
     /// The fields that are there, one to a line.
@@ -146,6 +142,13 @@ impl Run {
     }
 }
 
+/// What happened to a run, when, by whom, and what a person said of it.
+pub(crate) fn transition(transition: &Value) -> String {
+    let text = |name: &str| transition[name].as_str().unwrap_or_default();
+    let note = transition["note"].as_str().map(|note| format!(" ({note})")).unwrap_or_default();
+    format!("{}  {:<9}  {}, by {}{note}", text("at"), text("to"), text("reason"), text("by"))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -167,7 +170,7 @@ mod tests {
             "run_id": "run_1", "status": "waiting", "cost_usd": 0.25,
             "waiting": {"for": "answer", "question_id": "q2", "question": "May I?", "expires_at": "2026-01-02T03:04:05.000Z"},
             "transitions": [
-                {"at": "2026-01-01T03:04:05.000Z", "to": "queued", "by": "ana", "reason": "accepted"},
+                {"at": "2026-01-01T03:04:05.000Z", "to": "queued", "by": "ana", "reason": "accepted", "note": "as agreed"},
                 {"at": "2026-01-01T03:04:06.000Z", "to": "running", "by": "w/1", "reason": "claimed"},
             ],
         }));
@@ -177,7 +180,7 @@ mod tests {
              waits for     an answer until 2026-01-02T03:04:05.000Z, to q2: May I?\n\
              \x20             reprise run answer run_1 \"…\"\n\
              cost          0.25 US$\n\
-             transitions   2026-01-01T03:04:05.000Z  queued     accepted, by ana\n\
+             transitions   2026-01-01T03:04:05.000Z  queued     accepted, by ana (as agreed)\n\
              \x20             2026-01-01T03:04:06.000Z  running    claimed, by w/1"
         );
         assert!(!run.ended());

@@ -167,7 +167,7 @@ fn a_dry_run_changes_nothing_and_tells_what_would_be() {
     assert_eq!(stub.body("POST /v1/dlq/retry-all"), json!({"dry_run": true}));
     let shown = stdout(&output);
     for part in [
-        "2 runs are meant, nothing was changed\n",
+        "meant: 2 runs; nothing was changed\n",
         "run_1  retry     failed_step  3     triage",
         "run_2  loop_guard  it was put back 3 times",
         "warning: a breaker is open",

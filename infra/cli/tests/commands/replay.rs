@@ -77,7 +77,7 @@ fn a_dry_run_tells_which_triggers_would_match() {
     assert_eq!(stub.body("POST /v1/replays"), json!({"events": ["evt_1", "evt_2"], "dry_run": true}));
     assert_eq!(
         stdout(&output),
-        "7 events would start 1 runs; nothing was started\n+ evt_1 ticket.opened by trigger t → triage (was run_1)\n- evt_2: no trigger matches\n"
+        "events: 7; they would start 1 run; nothing was started\n+ evt_1 ticket.opened by trigger t → triage (was run_1)\n- evt_2: no trigger matches\n"
     );
 }
 
