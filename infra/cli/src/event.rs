@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::args::{Event, EventCommand, ListEvents, Publish, given, rfc3339};
 use crate::config::Env;
 use crate::error::{Error, Result};
-use crate::http::{Http, Method, segment};
+use crate::http::{Http, segment};
 use crate::out::{self, read_stdin, show_rows};
 use crate::pages;
 use crate::screen::{Screen, fields, text};
@@ -52,7 +52,7 @@ fn publish(http: &Http, publish: &Publish) -> Result<Value> {
         ("causation_id", text(&publish.causation_id)),
         ("trace_id", text(&publish.trace_id)),
     ]);
-    http.order(Method::POST, "/v1/events", &body.into())
+    http.begin("/v1/events", &body.into())
 }
 
 fn query(list: &ListEvents) -> serde_json::Map<String, Value> {

@@ -55,19 +55,19 @@ impl Desk<'_> {
     pub(crate) fn start(&self, kind: Kind, path: &str, body: &Map<String, Value>, bulk: &Bulk) -> Result<Option<String>> {
         let mut body = body.clone();
         body.extend(given([("rate", bulk.rate.map(Value::from)), ("concurrency", bulk.concurrency.map(Value::from))]));
-        let ask = |dry: bool| {
+        let try_out = || {
             let mut body = body.clone();
-            body.extend(dry.then(|| ("dry_run".to_owned(), true.into())));
-            self.http.order(Method::POST, path, &body.into())
+            body.insert("dry_run".to_owned(), true.into());
+            dry(self.http.order(Method::POST, path, &body.into())?)
         };
         if bulk.dry_run {
-            out::show(self.format, &dry(ask(true)?)?, |plan| (kind.plan)(self.screen, plan));
+            out::show(self.format, &try_out()?, |plan| (kind.plan)(self.screen, plan));
             return Ok(None);
         }
-        if !bulk.yes && !self.is_wanted(kind, &dry(ask(true)?)?)? {
+        if !bulk.yes && !self.is_wanted(kind, &try_out()?)? {
             return Ok(None);
         }
-        let job = ask(false)?;
+        let job = self.http.begin(path, &body.into())?;
         let id = text(&job["job_id"]);
         if bulk.no_wait {
             out::show(self.format, &job, |_| id);

@@ -18,7 +18,7 @@ use auth::Auth;
 
 use crate::args::Target;
 use crate::config::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, UNREACHABLE};
 use crate::problem::explain;
 
 /// Longest answer that is read: a step page can carry long model answers, a runaway body must not fill the memory.
@@ -121,6 +121,14 @@ impl Http {
     /// Sends JSON and takes JSON; an answer that is no success is an error with its explanation.
     pub(crate) fn order(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
         success(&self.send(method, path, &[("content-type", "application/json")], body.to_string().as_bytes())?)
+    }
+
+    /// Starts something once: a key goes with it, so that where the answer was lost it is asked for again, and not made twice.
+    pub(crate) fn begin(&self, path: &str, body: &Value) -> Result<Value> {
+        let (key, body) = (format!("cli-{:032x}", fastrand::u128(..)), body.to_string());
+        let headers = [("content-type", "application/json"), ("idempotency-key", key.as_str())];
+        let ask = || self.send(Method::POST, path, &headers, body.as_bytes());
+        success(&ask().or_else(|error| if error.code() == UNREACHABLE { ask() } else { Err(error) })?)
     }
 
     fn answer(&self, outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply> {

@@ -6,13 +6,13 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Format, Start};
 use crate::error::Result;
-use crate::http::{Http, Method};
+use crate::http::Http;
 use crate::out::{print_json, printable, read_stdin, say};
 use crate::run::view::Run;
 
 pub(crate) fn execute(http: &Http, start: &Start, format: Format) -> Result<ExitCode> {
     let prompt = if start.prompt == "-" { read_stdin()? } else { start.prompt.clone() };
-    let run = Run::from_start(&http.order(Method::POST, "/v1/agent", &body(start, &prompt))?);
+    let run = Run::from_start(&http.begin("/v1/agent", &body(start, &prompt))?);
     match format {
         Format::Json | Format::Jsonl => print_json(format, &run.body),
         Format::Table if run.ended() => {

@@ -24,7 +24,7 @@ impl Request {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    fn read(stream: &TcpStream) -> Self {
+    pub(crate) fn read(stream: &TcpStream) -> Self {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
         let mut line = || {
             let mut line = String::new();

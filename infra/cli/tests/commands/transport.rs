@@ -150,6 +150,29 @@ fn a_redirect_is_not_followed() {
 }
 
 #[test]
+fn what_was_started_and_whose_answer_was_lost_is_asked_for_again_under_its_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let first = Request::read(&stream);
+        drop(stream);
+        let (mut stream, _) = listener.accept().unwrap();
+        let second = Request::read(&stream);
+        write!(stream, "HTTP/1.1 200 X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{RUN}", RUN.len()).unwrap();
+        [first, second]
+    });
+    let output = command(&["run", "start", "hi", "--url", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let [first, second] = asked.join().unwrap();
+    assert_eq!((&first.line, &first.body), (&second.line, &second.body));
+    assert_eq!(first.headers["idempotency-key"], second.headers["idempotency-key"]);
+    let other = Stub::of(&[("POST /v1/agent", 200, RUN)]);
+    assert_eq!(other.reprise(&["run", "start", "hi"]).status.code(), Some(0));
+    assert_ne!(other.asked()[0].headers["idempotency-key"], first.headers["idempotency-key"], "another call is another run");
+}
+
+#[test]
 fn what_the_gateway_refuses_by_itself_is_explained() {
     let stub = Stub::of(&[("GET /v1/runs/run_1", 403, r#"{"message":"Missing Authentication Token"}"#)]);
     let output = stub.reprise(&["run", "show", "run_1"]);
