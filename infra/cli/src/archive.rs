@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::GzDecoder;
@@ -54,7 +55,7 @@ impl Writer {
         name.push(format!(".{}.part", std::process::id()));
         let unfinished = target.with_file_name(name);
         let failed = |error: std::io::Error| Error::new(format!("cannot write {}", unfinished.display())).because(error);
-        let file = File::options().read(true).write(true).create_new(true).open(&unfinished).map_err(failed)?;
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&unfinished).map_err(failed)?;
         let gzip =
             GzBuilder::new().operating_system(HEADER[9]).comment("0".repeat(COMMENT)).write(BufWriter::new(file), Compression::default());
         let mtime = u64::try_from(crate::clock::now().as_second()).unwrap_or(0);

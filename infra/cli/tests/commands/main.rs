@@ -6,6 +6,7 @@ mod agents;
 mod data;
 mod dlq;
 mod health;
+mod incident;
 mod replay;
 mod run;
 mod stack;

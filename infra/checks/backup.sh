@@ -1,0 +1,95 @@
+#!/bin/sh
+# The round trip of a backup over a real stack, `backup`: runs, events, a conversation, a dead run and one that waits; an archive of it;
+# the stack ended with its data and brought up anew; the archive back; and everything readable and equal.
+#
+# Ports: BACKUP_TEST_PORT, BACKUP_TEST_EMULATOR_PORT, BACKUP_TEST_MODEL_PORT.
+set -eu
+
+cd "$(dirname -- "$0")/../.."
+export PORT="${BACKUP_TEST_PORT:-8300}" EMULATOR_PORT="${BACKUP_TEST_EMULATOR_PORT:-4866}" MODEL_PORT="${BACKUP_TEST_MODEL_PORT:-4310}"
+unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY REPRISE_PROFILE 2>/dev/null || true
+export REPRISE_URL="http://localhost:$PORT"
+work=$(mktemp -d)
+reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
+say() { echo "backup: $*"; }
+fail() { say "$*" >&2 && exit 1; }
+
+finish() {
+    code=$?
+    trap - EXIT
+    [ "$code" -eq 0 ] || reprise stack logs operator-api --name backup --tail 25 || true
+    reprise stack down --name backup || [ "$code" -ne 0 ] || code=1
+    rm -rf "$work"
+    exit "$code"
+}
+
+up() {
+    reprise stack up --name backup --no-ask --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 \
+        --parameter InlineSeconds=3
+}
+get() { curl -fsS "$REPRISE_URL$1"; }
+# What readers see of everything, without what an answer says of the moment.
+seen() {
+    for path in "/v1/runs?limit=100" "/v1/history?limit=100&status=completed" "/v1/conversations/$conversation" "/v1/events/$event" \
+        "/v1/runs/$run" "/v1/runs/$run/steps" "/v1/usage" "/v1/incidents/$incident"; do
+        get "$path" | jq -S 'del(.next_update, .acknowledge)'
+    done
+}
+# The items of an archive, in an order of their own.
+items() { tar -xzOf "$1" --wildcards 'items/*' | jq -cS . | sort; }
+
+reprise stack down --name backup >/dev/null 2>&1 || true
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+up
+answer=$(curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' -d '{"prompt": "What can you do?", "metadata": {"note": "Grüße \"quoted\""}}')
+run=$(printf %s "$answer" | jq -r .run_id) conversation=$(printf %s "$answer" | jq -r .conversation_id)
+curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' \
+    -d "{\"prompt\": \"And then?\", \"conversation_id\": \"$conversation\"}" >/dev/null
+event=$(curl -fsS -X POST "$REPRISE_URL/v1/events" -H 'content-type: application/json' \
+    -d '{"type": "nobody.hears", "source": "test", "payload": {"a": [1, "ü", null]}}' | jq -r .event_id)
+incident=$(reprise incident open "a test" --severity P3 --format json | jq -r .incident_id)
+reprise incident note "$incident" "written down before the backup" >/dev/null
+n=0
+while [ $n -lt 40 ]; do
+    curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' -d "{\"prompt\": \"question $n\", \"background\": true}" >/dev/null
+    n=$((n + 1))
+done
+tries=0
+until [ "$(get '/v1/runs?limit=100' | jq '[.runs[] | select(.status != "completed")] | length')" -eq 0 ]; do
+    tries=$((tries + 1)) && [ $tries -lt 120 ] || fail "the runs do not end: $(get '/v1/runs?limit=100' | jq -c '[.runs[].status]')"
+    sleep 0.5
+done
+
+seen >"$work/before.json"
+reprise backup create --out "$work/one.tar.gz"
+reprise backup verify "$work/one.tar.gz" >/dev/null
+gunzip -t "$work/one.tar.gz"
+items "$work/one.tar.gz" >"$work/one.jsonl"
+[ "$(wc -l <"$work/one.jsonl")" -gt 150 ] || fail "only $(wc -l <"$work/one.jsonl") items"
+if reprise backup restore "$work/one.tar.gz" --yes 2>"$work/refused"; then fail "a table that is not empty was written to"; fi
+grep -q "not empty" "$work/refused" || fail "refused for another reason: $(cat "$work/refused")"
+
+say "all of it is gone, and a new stack comes up"
+reprise stack down --name backup
+up
+# A damaged archive is refused, and the table is as empty as before.
+cp "$work/one.tar.gz" "$work/bad.tar.gz"
+printf 'X' | dd of="$work/bad.tar.gz" bs=1 seek=2000 conv=notrunc status=none
+if reprise backup restore "$work/bad.tar.gz" --yes 2>/dev/null; then fail "a damaged archive was taken"; fi
+[ "$(get '/v1/runs?limit=1' | jq '.runs | length')" -eq 0 ] || fail "a damaged archive has left something"
+reprise backup restore "$work/one.tar.gz" --yes
+
+seen >"$work/after.json"
+diff "$work/before.json" "$work/after.json" || fail "readers see something else"
+reprise backup create --out "$work/two.tar.gz" >/dev/null
+items "$work/two.tar.gz" >"$work/two.jsonl"
+diff "$work/one.jsonl" "$work/two.jsonl" >"$work/diff" || fail "the items differ: $(head -c 2000 "$work/diff")"
+# What came back goes on: its conversation takes another turn.
+again=$(curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' -d "{\"prompt\": \"Still there?\", \"conversation_id\": \"$conversation\"}")
+[ "$(printf %s "$again" | jq -r .status)" = completed ] || fail "the conversation does not go on: $again"
+reprise incident bundle "$incident" --stack backup --out "$work/bundle.tar.gz" >/dev/null
+tar -tzf "$work/bundle.tar.gz" | grep -q '^errors/queue-consumer.json$' || fail "the debug bundle has no logs of the local stack"
+say "$(wc -l <"$work/one.jsonl") items went out and came back, and nobody can tell the difference"

@@ -1,0 +1,165 @@
+//! `reprise incident` and `reprise backup` as users call them, against a made-up API.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::support::{Stub, command};
+
+/// A folder of a test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("reprise-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The files of an archive, as `tar` finds them.
+fn files(archive: &std::path::Path) -> Vec<(String, String)> {
+    let file = std::fs::File::open(archive).unwrap();
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let read = |mut entry: tar::Entry<'_, flate2::read::GzDecoder<std::fs::File>>| {
+        let mut text = String::new();
+        entry.read_to_string(&mut text).unwrap();
+        (entry.path().unwrap().to_string_lossy().into_owned(), text)
+    };
+    tar.entries().unwrap().map(|entry| read(entry.unwrap())).collect()
+}
+
+const OPENED: &str = r#"{"incident_id":"inc_1","title":"t","severity":"P1","status":"IDENTIFIED","impact":"late answers","root_cause":"an old key",
+"mitigation":null,"detected_at":"2026-11-22T02:00:00.000Z","acknowledge":{"due":"2026-11-22T03:00:00.000Z","clock":"met","at":"2026-11-22T02:01:00.000Z","by":"ana"},
+"next_update":{"due":"2026-11-22T02:40:00.000Z","is_overdue":false},"monitor_until":null,"resolved_at":null,"review_due":null,
+"durations":{"acknowledge_seconds":60,"mitigate_seconds":null,"resolve_seconds":null},"entries":1,"timeline":[],"next_cursor":null}"#;
+
+#[test]
+fn an_update_sends_what_is_said_and_prints_what_to_send_to_others() {
+    let stub = Stub::of(&[("PATCH /v1/incidents/inc_1", 200, OPENED)]);
+    let said = stub.reprise(&[
+        "incident",
+        "update",
+        "inc_1",
+        "found it",
+        "--status",
+        "IDENTIFIED",
+        "--root-cause",
+        "an old key",
+        "--next-update",
+        "10",
+    ]);
+    assert!(said.status.success());
+    let printed = String::from_utf8_lossy(&said.stdout).into_owned();
+    for line in [
+        "## Incident Update - 20",
+        "**Status**: IDENTIFIED",
+        "**Impact**: late answers",
+        "**Mitigation**: none yet",
+        "**Next Update**: 2026-11-22T02:40:00.000Z",
+    ] {
+        assert!(printed.contains(line), "{line} is missing in\n{printed}");
+    }
+    let body = stub.body("PATCH /v1/incidents/inc_1");
+    assert_eq!(body, json!({"text": "found it", "status": "IDENTIFIED", "root_cause": "an old key", "next_update_minutes": 10}));
+}
+
+#[test]
+fn a_debug_bundle_is_made_of_a_deployment_that_hardly_answers_and_holds_no_secret() {
+    // In every place: fields by name, keys by their looks, addresses, log lines, values that the environment knows.
+    let hidden = ["hunter2hunter2", "sk-proj-hunter3hunter3", "correct-horse-battery"];
+    let stub = Stub::answering(move |request| {
+        let leaks = json!({
+            "status": "unhealthy", "api_key": hidden[0], "nested": [{"Authorization": format!("Bearer {}", hidden[0])}],
+            "message": format!("the provider said: {} is no key; password={}", hidden[1], hidden[0]),
+            "url": format!("https://ana:{}@db.example/x?token={}", hidden[0], hidden[0]), "plain": format!("it is {} here", hidden[2]),
+            "log": json!({"level": "ERROR", "secret": hidden[0]}).to_string(), hidden[1]: "as a name",
+        });
+        match request.line.as_str() {
+            "GET /v1/incidents/inc_1" => (200, OPENED.replace("late answers", hidden[2])),
+            "GET /health" | "GET /v1/dlq?limit=20" | "GET /v1/providers" => (200, leaks.to_string()),
+            "GET /api/production/ready" => (503, leaks.to_string()),
+            _ => (500, format!("Bearer {}", hidden[0])),
+        }
+    });
+    let folder = Folder::new("bundle");
+    let archive = folder.0.join("b.tar.gz");
+    let out = archive.to_string_lossy();
+    let mut call = command(&["incident", "bundle", "inc_1", "--out", &out, "--stack", "none-such", "--url", &stub.url]);
+    let said = call.env("OPENAI_API_KEY", hidden[2]).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let files = files(&archive);
+    for name in [
+        "incident.json",
+        "versions.json",
+        "settings.json",
+        "health/ready.json",
+        "dead_letters/sample.json",
+        "runs/dead.json",
+        "manifest.json",
+    ] {
+        assert!(files.iter().any(|(file, _)| file == name), "{name} is missing");
+    }
+    for (file, text) in &files {
+        for secret in hidden {
+            assert!(!text.contains(secret), "{secret} is in {file}:\n{text}");
+        }
+    }
+    let ready = files.iter().find(|(file, _)| file == "health/ready.json").unwrap();
+    assert!(
+        ready.1.contains("503") && ready.1.contains("unhealthy") && ready.1.contains("[redacted]"),
+        "what is no secret is there:\n{}",
+        ready.1
+    );
+}
+
+#[test]
+fn a_review_is_written_once() {
+    let stub = Stub::of(&[("GET /v1/incidents/inc_1", 200, OPENED)]);
+    let folder = Folder::new("review");
+    let file = folder.0.join("review.md");
+    let call = ["incident", "review", "inc_1", "--out", &file.to_string_lossy()];
+    assert!(stub.reprise(&call).status.success());
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.starts_with("# Review of inc_1") && written.contains("## Action items"));
+    assert_eq!(stub.reprise(&call).status.code(), Some(2), "what somebody has filled in is not written over");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), written);
+}
+
+#[test]
+fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
+    let item = r#"{"pk":{"S":"acme#mark#m"},"sk":{"S":"mark"},"count":{"N":"1"}}"#;
+    let page = format!(r#"{{"table":"t","segment":0,"segments":1,"items":[{item}],"next_cursor":null}}"#);
+    let source = Stub::of(&[("GET /v1/backup/items?segment=0&segments=1", 200, &page)]);
+    let folder = Folder::new("backup");
+    let archive = folder.0.join("b.tar.gz");
+    let path = archive.to_string_lossy();
+    let made = source.reprise(&["backup", "create", "--segments", "1", "--out", &path]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(files(&archive).iter().any(|(name, text)| name == "items/000000.jsonl" && text.trim() == item));
+    let empty = r#"{"table":"t","segment":0,"segments":1,"items":[],"next_cursor":null}"#;
+    let answers = [
+        ("GET /v1/backup/items?segment=0&segments=1", 200, empty),
+        ("PUT /v1/backup/items", 200, r#"{"written":1,"unchanged":0,"kept":[]}"#),
+    ];
+    let target = Stub::of(&answers);
+    let restored = target.reprise(&["backup", "restore", &path, "--yes", "--format", "json"]);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&restored.stdout).unwrap()["written"], 1);
+    let sent = target.body("PUT /v1/backup/items");
+    assert_eq!(sent["items"][0].to_string(), item);
+    let mut bytes = std::fs::read(&archive).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&archive, bytes).unwrap();
+    let untouched = Stub::of(&answers);
+    assert_eq!(untouched.reprise(&["backup", "restore", &path, "--yes"]).status.code(), Some(1));
+    assert_eq!(source.reprise(&["backup", "verify", &path]).status.code(), Some(1));
+    assert!(untouched.lines().is_empty());
+}
