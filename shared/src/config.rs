@@ -4,6 +4,7 @@
 mod models;
 mod tools;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use models::{ModelsConfig, ProviderConfig, Timeouts};
@@ -33,6 +34,8 @@ pub mod variables {
     pub const PROVIDERS: &str = "PROVIDERS";
     /// Tools whose services are elsewhere than their definitions say, as a JSON object; `{}` for none.
     pub const TOOLS: &str = "TOOLS";
+    /// What callers may call agents besides their names, as a JSON object; `{}` for nothing else.
+    pub const MODEL_ALIASES: &str = "MODEL_ALIASES";
     /// How long one model call may take.
     pub const MODEL_TIMEOUT_SECONDS: &str = "MODEL_TIMEOUT_SECONDS";
     /// How long a lease holds.
@@ -76,6 +79,7 @@ pub mod variables {
         MODEL_API_KEY_SECRET,
         PROVIDERS,
         TOOLS,
+        MODEL_ALIASES,
         MODEL_TIMEOUT_SECONDS,
         LEASE_SECONDS,
         MAX_ATTEMPTS,
@@ -225,6 +229,16 @@ pub fn read_limits(env: &Environment) -> Result<crate::engine::Limits, ConfigErr
     Ok(limits)
 }
 
+/// What callers may call agents besides their names: a client that has a model's name built in is given an agent for it.
+///
+/// # Errors
+/// When `MODEL_ALIASES` is no JSON object of texts.
+pub fn read_aliases(env: &Environment) -> Result<BTreeMap<String, String>, ConfigError> {
+    let problem = |error| format!("must be JSON, {{\"<name>\": \"<agent>\"}}: {error}");
+    let name = variables::MODEL_ALIASES;
+    serde_json::from_str(&env.required(name)?).map_err(|error| ConfigError { name, problem: problem(error) })
+}
+
 /// Who may call the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ApiAuth {
@@ -261,6 +275,15 @@ mod tests {
         );
         assert_eq!(read_limits(&env).unwrap_err().name, "LEASE_SECONDS");
         assert_eq!(ApiAuth::read(&env).unwrap_err().name, "API_AUTH");
+    }
+
+    #[test]
+    fn aliases_are_names_of_names() {
+        let env = Environment::of(|_| Some(r#"{"gpt-4o": "assistant"}"#.into()));
+        assert_eq!(read_aliases(&env).unwrap()["gpt-4o"], "assistant");
+        for wrong in [|_: &str| Some("[]".to_owned()), |_: &str| Some(r#"{"a": 1}"#.to_owned()), |_: &str| None] {
+            assert_eq!(read_aliases(&Environment::of(wrong)).unwrap_err().name, "MODEL_ALIASES");
+        }
     }
 
     #[test]

@@ -121,7 +121,8 @@ async fn an_answer_has_all_that_openais_clients_read_and_the_run_behind_it() {
         ("chat.completion", "assistant", &json!(1_767_323_045))
     );
     let choice = json!([{
-        "index": 0, "finish_reason": "stop", "logprobs": null, "message": {"role": "assistant", "content": "noon", "refusal": null}
+        "index": 0, "finish_reason": "stop", "logprobs": null,
+        "message": {"role": "assistant", "content": "noon", "refusal": null, "metadata": {"ticket": "A-17", "user": "u-1"}}
     }]);
     assert_eq!(answer.body["choices"], choice);
     let usage = json!({
@@ -276,4 +277,18 @@ async fn another_tenants_conversation_is_no_conversation() {
     let answer = world.call(chat("two", &named).from(Caller::Authorized("evil", "eve"))).await;
     assert_eq!((answer.status, answer.text("/error/param")), (404, "conversation_id"));
     assert_eq!(world.run_of("acme", RunState::Queued).tenant.as_str(), "acme");
+}
+
+#[tokio::test]
+async fn a_name_that_clients_have_built_in_stands_for_an_agent() {
+    let world = world();
+    let answer = world.call(chat("why?", &json!({"model": "ollama/llama3", "metadata": {"ticket": "A-17"}}))).await;
+    assert_eq!((answer.status, answer.text("/model"), answer.text("/choices/0/message/metadata/ticket")), (200, "ollama/llama3", "A-17"));
+    let run = world.call(get("/v1/runs/{id}").id(answer.text("/run_id"))).await;
+    assert_eq!(run.text("/agent"), "assistant");
+    // What came with an answer may be sent back with it.
+    let said = answer.body["choices"][0]["message"].clone();
+    let again = json!({"messages": [{"role": "user", "content": "why?"}, said, {"role": "user", "content": "and?"}]});
+    assert_eq!(world.call(chat("", &again)).await.status, 200);
+    assert_eq!(world.call(chat("why?", &json!({"model": "ollama/llama4"}))).await.status, 400);
 }

@@ -170,6 +170,7 @@ impl World {
                 contents: store.clone(),
                 switches: switches.clone(),
                 providers: vec!["script".into(), "backup".into()],
+                aliases: [("ollama/llama3".to_owned(), "assistant".to_owned())].into(),
                 clock: clock.clone(),
                 auth,
             },

@@ -109,6 +109,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("MODEL_API_KEY_SECRET", ""),
         ("PROVIDERS", "[]"),
         ("TOOLS", "{}"),
+        ("MODEL_ALIASES", "{}"),
         ("MODEL_TIMEOUT_SECONDS", "10"),
         ("LEASE_SECONDS", "16"),
         ("MAX_ATTEMPTS", "2"),

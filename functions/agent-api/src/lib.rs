@@ -16,13 +16,14 @@ mod stream;
 mod usage;
 mod views;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lambda_http::http::{StatusCode, header};
 use serde::Serialize;
-use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, ToolsConfig, read_limits, variables};
+use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, ToolsConfig, read_aliases, read_limits, variables};
 use shared::domain::clock::Clock;
 use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
@@ -62,6 +63,8 @@ pub struct Settings {
     pub tools: ToolsConfig,
     /// The engine's numbers.
     pub limits: Limits,
+    /// What callers may call agents besides their names.
+    pub aliases: BTreeMap<String, String>,
     /// How long a caller waits.
     pub patience: Duration,
 }
@@ -79,6 +82,7 @@ impl Settings {
             models: ModelsConfig::read(env)?,
             tools: ToolsConfig::read(env)?,
             limits: read_limits(env)?,
+            aliases: read_aliases(env)?,
             // API Gateway gives up after 29 s; the last write and the answer need a few of them.
             patience: env.seconds(variables::INLINE_SECONDS, 1..=26)?,
         })
@@ -103,6 +107,8 @@ pub struct AgentApi {
     pub clock: Arc<dyn Clock>,
     /// Who may call.
     pub auth: ApiAuth,
+    /// What callers may call agents besides their names.
+    pub aliases: BTreeMap<String, String>,
 }
 
 #[async_trait]

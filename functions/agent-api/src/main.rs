@@ -43,6 +43,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         events: table.clone(),
         switches: table,
         providers,
+        aliases: settings.aliases,
         clock,
         auth,
     };

@@ -58,6 +58,8 @@ struct Answer {
     refusal: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<CallBody>,
+    /// As on the completion itself: some clients keep messages and nothing else.
+    metadata: Map<String, Value>,
 }
 
 /// Tokens in OpenAI's words.
@@ -116,6 +118,7 @@ impl Completion {
             content: content.clone().filter(|text| !text.is_empty() || tool_calls.is_empty()),
             refusal: None,
             tool_calls: tool_calls.iter().map(CallBody::of).collect(),
+            metadata: metadata.clone(),
         };
         Self {
             id: completion_id(run.id),

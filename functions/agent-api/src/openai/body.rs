@@ -1,5 +1,7 @@
 //! The body of `POST /v1/chat/completions`, and the request to an agent that it stands for.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use shared::domain::conversation::WhenBusy;
@@ -123,12 +125,12 @@ impl Chat {
     ///
     /// # Errors
     /// 400 naming the parameter that does not fit or cannot be done; 413 naming the one that is too long.
-    pub(super) fn read(body: &[u8], key: Option<RequestKey>) -> Result<Self, Problem> {
+    pub(super) fn read(body: &[u8], key: Option<RequestKey>, aliases: &BTreeMap<String, String>) -> Result<Self, Problem> {
         let given: Map<String, Value> = json_body(body)?;
         let taken = serde_json::to_vec(&parameters::taken(given)?).map_err(|error| Problem::internal(&error))?;
         let body: Body = json_body(&taken)?;
         let stream = body.streaming()?;
-        let (agent, target) = split(&body.model)?;
+        let (agent, target) = split(aliases.get(&body.model).unwrap_or(&body.model))?;
         let mut overrides = Overrides { model: target, effort: body.effort()?, sampling: body.sampling()?, ..Overrides::default() };
         overrides.output = body.response_format.map(|Object(format)| format.read()).transpose()?.flatten();
         overrides.client_tools = tools::read(body.tools)?;

@@ -29,6 +29,9 @@ pub(super) struct MessageBody {
     audio: Option<Value>,
     #[serde(default)]
     function_call: Option<Value>,
+    // What they send back of ours; it told them something, and tells us nothing.
+    #[serde(default, rename = "metadata")]
+    _metadata: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -66,7 +66,7 @@ fn no_model(bundle: &Bundle) -> Problem {
 
 impl AgentApi {
     pub(crate) async fn chat(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
-        let chat = Chat::read(&call.body, call.request_key()?)?;
+        let chat = Chat::read(&call.body, call.request_key()?, &self.aliases)?;
         self.check_model(&chat.request.input.overrides)?;
         if let Some(Streaming { include_usage }) = chat.stream {
             return self.chat_stream(principal, call, chat, include_usage).await;

@@ -46,6 +46,7 @@ fn world(script: impl IntoIterator<Item = Scripted>) -> World {
             contents: store.clone(),
             switches,
             providers: vec!["script".into()],
+            aliases: [].into(),
             clock,
             auth: ApiAuth::None,
         },

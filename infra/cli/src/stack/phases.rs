@@ -184,6 +184,8 @@ fn template_parameters(setup: &Setup) -> Vec<(String, String)> {
         ("Architecture", architecture),
         ("Model", &setup.model.name),
         ("ModelBaseUrl", &setup.model.base_url),
+        // The name that the operations manual's smoke tests have built in.
+        ("ModelAliases", r#"{"ollama/llama3":"assistant"}"#),
         // Far above what the emulator can do: the throttle protects an account, and here there is none.
         ("RequestsPerSecond", "10000"),
     ];
