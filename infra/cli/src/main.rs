@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         args::Command::Dlq(command) => dlq::execute(&command, &env),
         args::Command::Replay(command) => replay::execute(&command, &env),
         args::Command::Replays(command) => replay::look(&command, &env),
+        args::Command::Smoke(target) => http::Http::to(&target, &env, smoke::LIMIT).and_then(|http| smoke::execute(&http)),
         args::Command::Provider(command) => provider::execute(&command, &env),
         args::Command::Event(command) => event::execute(&command, &env),
         args::Command::Conversation(command) => conversation::execute(&command, &env),

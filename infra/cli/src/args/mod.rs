@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Replay(Box<Replay>),
     /// The replays that there were: progress, results, cancel
     Replays(Replays),
+    /// Ask what the operations manual asks of a deployment: exit 0 when every answer is as expected
+    Smoke(Target),
     /// Which models may be asked: see it, switch one off, send everything to another; acts within seconds, with no deploy
     Provider(Provider),
     /// Ask the probes of a deployment: exit 0 healthy, 1 not, 2 could not ask

@@ -50,7 +50,7 @@ pub(crate) struct Up {
     /// Do not send the demonstration request at the end
     #[arg(long)]
     pub(crate) no_ask: bool,
-    /// A parameter of template.yaml; may be repeated, and wins over what `up` would choose
+    /// A parameter of template.yaml; may be repeated, wins over what `up` would choose, and holds until `down`
     #[arg(long = "parameter", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) parameters: Vec<(String, String)>,
     /// Cargo profile of the functions: `dev` builds fastest, `local` runs fastest
@@ -126,6 +126,9 @@ pub(crate) struct Logs {
     /// Keep printing new lines until Ctrl-C
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// For people: time, level, message and fields of each line, no JSON (LOG_JSON=0 does the same)
+    #[arg(long)]
+    pub(crate) plain: bool,
     /// Only this far back, for example 90s, 10m or 2h (functions only: the others write no times of ours)
     #[arg(long, value_name = "AGE", value_parser = age)]
     pub(crate) since: Option<jiff::SignedDuration>,

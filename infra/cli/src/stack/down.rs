@@ -26,7 +26,7 @@ pub(crate) fn execute(layout: &Layout, down: &Down) -> Result<ExitCode> {
             ended.push(name);
         }
     }
-    for file in [layout.watch_file(), layout.outputs_file(), layout.settings_file()] {
+    for file in [layout.watch_file(), layout.outputs_file(), layout.settings_file(), layout.parameters_file()] {
         let _none = std::fs::remove_file(file);
     }
     if ended.is_empty() {

@@ -37,6 +37,11 @@ impl Layout {
         self.folder().join("stack.json")
     }
 
+    /// Parameters of the template that were given to `up`.
+    pub(crate) fn parameters_file(&self) -> PathBuf {
+        self.folder().join("parameters.json")
+    }
+
     pub(crate) fn outputs_file(&self) -> PathBuf {
         self.folder().join("outputs.json")
     }

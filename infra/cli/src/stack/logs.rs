@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::args::Logs;
+use crate::config::Env;
 use crate::error::{Error, Result};
 use crate::out::{brief, printable, say};
 use crate::stack::FUNCTIONS;
@@ -29,7 +32,8 @@ enum Source {
     File { path: PathBuf, at: u64 },
 }
 
-pub(crate) fn execute(layout: &Layout, logs: &Logs) -> Result<ExitCode> {
+pub(crate) fn execute(layout: &Layout, logs: &Logs, env: &Env) -> Result<ExitCode> {
+    let is_plain = logs.plain || env.get("LOG_JSON") == Some("0");
     let sources = logs.sources.iter().map(|name| Ok((name.as_str(), Source::open(layout, logs, name)?)));
     let mut sources = sources.collect::<Result<Vec<_>>>()?;
     let width = if sources.len() > 1 { sources.iter().map(|(name, _)| name.len()).max().unwrap_or_default() } else { 0 };
@@ -44,6 +48,7 @@ pub(crate) fn execute(layout: &Layout, logs: &Logs) -> Result<ExitCode> {
         // Stable: what has no time of its own stays where it is.
         lines.sort_by_key(|(at, ..)| *at);
         for (_, name, line) in lines {
+            let line = if is_plain { plain(&line) } else { line };
             if width > 0 { say!("{name:<width$} | {line}") } else { say!("{line}") }
         }
         if !logs.follow {
@@ -90,6 +95,17 @@ impl Source {
     }
 }
 
+/// A line as people read it; one that holds no JSON stays as it is.
+fn plain(line: &str) -> String {
+    let Some((time, Ok(Value::Object(mut fields)))) = line.split_once(' ').map(|(time, rest)| (time, serde_json::from_str(rest))) else {
+        return line.to_owned();
+    };
+    let mut take = |name: &str| fields.remove(name).and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default();
+    let (level, message, _) = (take("level"), take("message"), take("timestamp"));
+    let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!("{time} {level:<5} {message}  {}", fields.join(" ")).trim_end().to_owned()
+}
+
 /// The lines behind `at`, which is moved behind them.
 fn new_lines(path: &Path, at: &mut u64) -> Result<Vec<String>> {
     let failed = |error: std::io::Error| Error::unreachable("there is no such log (yet)").because(error).with_log(path.to_path_buf());
@@ -131,6 +147,13 @@ mod tests {
     fn a_line_begins_with_its_time() {
         let event = LogEvent { timestamp: 1_795_305_593_042, message: "{\"level\":\"INFO\"}\n".into() };
         assert_eq!(line(&event), "2026-11-21T23:59:53.042Z {\"level\":\"INFO\"}");
+    }
+
+    #[test]
+    fn a_plain_line_tells_all_that_the_json_tells() {
+        let json = r#"2026-11-22T10:46:24.499Z {"timestamp":"x","level":"WARN","message":"request","route":"/v1/agent","status":503}"#;
+        assert_eq!(plain(json), r#"2026-11-22T10:46:24.499Z WARN  request  route="/v1/agent" status=503"#);
+        assert_eq!(plain("2026-11-22T10:46:24.499Z END RequestId: 1"), "2026-11-22T10:46:24.499Z END RequestId: 1");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use crate::args::Stack;
 use crate::config::Env;
 use crate::error::Result;
+use crate::http::Http;
 use crate::smoke;
 pub(crate) use emulator::Emulator;
 pub(crate) use layout::{Layout, repository};
@@ -43,8 +44,8 @@ pub(crate) fn execute(command: Stack, env: &Env) -> Result<ExitCode> {
         Stack::Restart(restart) => restart::execute(&Layout::find(&restart.stack.name)?, &restart),
         Stack::Status(status) => status::execute(&Layout::find(&status.stack.name)?, status.format),
         Stack::Health(health) => health::execute(&Layout::find(&health.stack.name)?, health.part),
-        Stack::Smoke(named) => smoke::execute(&Settings::required(&Layout::find(&named.name)?)?.url()),
-        Stack::Logs(logs) => logs::execute(&Layout::find(&logs.stack.name)?, &logs),
+        Stack::Smoke(named) => smoke::execute(&Http::new(&Settings::required(&Layout::find(&named.name)?)?.url(), smoke::LIMIT)?),
+        Stack::Logs(logs) => logs::execute(&Layout::find(&logs.stack.name)?, &logs, env),
         Stack::Watch(named) => watch::execute(&Layout::find(&named.name)?, env),
         Stack::Invoke(invoke) => invoke::execute(&Layout::find(&invoke.stack.name)?, &invoke),
     }

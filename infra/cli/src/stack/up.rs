@@ -35,7 +35,7 @@ pub(crate) fn execute(layout: &Layout, up: &Up, env: &Env) -> Result<ExitCode> {
         model,
         env: env.clone(),
         profile: up.profile,
-        parameters: up.parameters.clone(),
+        parameters: remembered(layout, &up.parameters)?,
         bin_dir: OnceLock::new(),
         answer: OnceLock::new(),
     });
@@ -89,6 +89,17 @@ fn refuse_other_ports(layout: &Layout, wanted: &Settings) -> Result<()> {
     }
 }
 
+/// What was given now, and what was given to an `up` before it: run again it changes nothing that nobody said.
+fn remembered(layout: &Layout, given: &[(String, String)]) -> Result<Vec<(String, String)>> {
+    let file = layout.parameters_file();
+    let before: Vec<(String, String)> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let mut all: Vec<_> = before.into_iter().filter(|(name, _)| given.iter().all(|(now, _)| now != name)).collect();
+    all.extend(given.iter().cloned());
+    let text = serde_json::to_vec(&all).map_err(|error| Error::new("cannot write the parameters").because(error))?;
+    std::fs::write(&file, text).map_err(|error| Error::new("cannot write the parameters").because(error).with_log(file.clone()))?;
+    Ok(all)
+}
+
 fn next_steps(setup: &Setup) -> String {
     let url = setup.settings.url();
     let program = std::env::current_exe().map_or_else(|_| "reprise".into(), |path| setup.layout.short(&path));
@@ -105,4 +116,21 @@ fn next_steps(setup: &Setup) -> String {
          make test    every check and test\n  \
          {stop}   end it; the data goes with it"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_holds_until_it_is_given_anew() {
+        let root = std::env::temp_dir().join(format!("reprise-up-{}", std::process::id()));
+        let layout = Layout { root: root.clone(), name: "t".into() };
+        std::fs::create_dir_all(layout.folder()).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(remembered(&layout, &[pair("A", "1"), pair("B", "1")]).unwrap(), [pair("A", "1"), pair("B", "1")]);
+        assert_eq!(remembered(&layout, &[pair("A", "2")]).unwrap(), [pair("B", "1"), pair("A", "2")]);
+        assert_eq!(remembered(&layout, &[]).unwrap(), [pair("B", "1"), pair("A", "2")]);
+        std::fs::remove_dir_all(root).unwrap();
+    }
 }
