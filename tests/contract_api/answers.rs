@@ -19,6 +19,7 @@ use shared::fakes::{FixedClock, MemoryQueue, MemoryStore, Scripted};
 use shared::operate::{self, Range, Records};
 
 use crate::conversations;
+use crate::dead_letters;
 use crate::document::DOCUMENT;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::streams;
@@ -41,7 +42,8 @@ async fn every_answer_that_the_document_promises_is_given() {
         reads().await,
         results().await,
         Box::pin(commands()).await,
-        dead_letters().await,
+        Box::pin(dead_letters::all()).await,
+        Box::pin(dead_letters::letters()).await,
         jobs::all().await,
         probes::all().await,
         providers::all().await,
@@ -187,27 +189,6 @@ async fn commands() -> Vec<Answer> {
     answers
 }
 
-async fn dead_letters() -> Vec<Answer> {
-    let world = world();
-    let dead = world.run_of("acme", RunState::Dead);
-    let list = world.call(get("/v1/dlq")).await;
-    assert_eq!((&list.body["count"], list.text("/entries/0/run_id")), (&json!(1), &*dead.id.to_string()));
-    assert_eq!(list.text("/entries/0/error/code"), FailureCode::ProviderUnavailable.as_str());
-    let retry = |id: &str| post("/v1/dlq/{id}/retry").id(id);
-    let retried = world.call(retry(&dead.id.to_string())).await;
-    assert_eq!((retried.status, &retried.body["epoch"]), (202, &json!(2)));
-    assert_eq!(world.queue.take().first().map(|(task, _)| (task.run, task.epoch)), Some((dead.id, 2)));
-    // Queued: its message may have been lost, so it is sent again under a new epoch.
-    let again = world.call(retry(&dead.id.to_string())).await;
-    assert_eq!((again.status, &again.body["epoch"]), (202, &json!(3)));
-    let ended = world.call(retry(&world.run_of("acme", RunState::Completed).id.to_string())).await;
-    assert_eq!((ended.status, ended.text("/code")), (409, "not_dead"));
-    let unknown = world.call(retry(NO_RUN)).await;
-    let all = world.call(post("/v1/dlq/retry-all").body(r#"{"native": true, "rate": 10}"#).from(OWNER)).await;
-    assert_eq!(all.text("/status"), "started");
-    vec![list, retried, again, ended, unknown, all]
-}
-
 /// What every route but the probes refuses alike.
 async fn refusals() -> Vec<Answer> {
     let mut answers = vec![world().call(post("/v1/agent")).await];
@@ -217,6 +198,7 @@ async fn refusals() -> Vec<Answer> {
             path if path.contains("events") => NO_EVENT,
             path if path.contains("incidents") => NO_INCIDENT,
             path if path.contains("/jobs/") => jobs::NO_JOB,
+            path if path.contains("letters") => dead_letters::NO_LETTER,
             _ => NO_RUN,
         };
         let request = good(&operation, good_id);
@@ -231,6 +213,7 @@ async fn refusals() -> Vec<Answer> {
             *world.incidents.is_down.lock().unwrap() = true;
             *world.table.is_down.lock().unwrap() = true;
             *world.jobs.is_down.lock().unwrap() = true;
+            *world.letters.is_down.lock().unwrap() = true;
             answers.push(world.call(request.clone().from(OWNER)).await);
         }
         if operation.path.contains("{id}") {

@@ -58,13 +58,15 @@ async fn another_tenants_run_is_not_found_on_any_route_and_cannot_be_touched() {
     for state in RunState::ALL {
         let world = world();
         let run = world.run_of("acme", state);
-        let routes: [fn(&str) -> Asked; 6] = [
+        let routes: [fn(&str) -> Asked; 8] = [
             |id| get("/v1/runs/{id}").id(id),
             |id| get("/v1/runs/{id}/steps").id(id),
             |id| get("/v1/runs/{id}/steps/{index}/result").id(id),
             |id| post("/v1/runs/{id}/cancel").id(id),
             |id| post("/v1/runs/{id}/answer").id(id).body(r#"{"question_id": "q2", "answer": "yes"}"#),
             |id| post("/v1/dlq/{id}/retry").id(id),
+            |id| post("/v1/dlq/{id}/discard").id(id).body(r#"{"reason": "spam"}"#),
+            |id| get("/v1/dlq/{id}").id(id),
         ];
         for route in routes {
             let theirs = world.call(route(&run.id.to_string()).from(EVE)).await;

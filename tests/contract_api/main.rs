@@ -8,6 +8,8 @@ mod callers;
 #[cfg(test)]
 mod conversations;
 #[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
 mod document;
 #[cfg(test)]
 mod document_tests;

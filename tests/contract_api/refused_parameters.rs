@@ -2,6 +2,7 @@
 
 use shared::domain::state::RunState;
 
+use crate::dead_letters;
 use crate::document::DOCUMENT;
 use crate::requests::{get, good};
 use crate::world::world;
@@ -29,6 +30,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             path if path.contains("events") => "EventId",
             path if path.contains("incidents") => "IncidentId",
             path if path.contains("/jobs/") => "JobId",
+            path if path.contains("letters") => "LetterId",
             _ => "RunId",
         };
         let validator = DOCUMENT.validator(&DOCUMENT.0["components"]["schemas"][schema]);
@@ -44,7 +46,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 14);
+    assert_eq!(routes, 23);
 }
 
 #[tokio::test]
@@ -74,7 +76,7 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
         ("/v1/dlq/jobs", "limit", &bad_limits),
         ("/v1/dlq/jobs", "cursor", &bad_jobs),
     ];
-    for (route, name, values) in tables.into_iter().chain([("/v1/dlq", "cursor", bad_runs.as_slice())]) {
+    for (route, name, values) in tables.into_iter().chain(dead_letters::bad_parameters()) {
         for value in values {
             let world = world();
             let run = world.run_of("acme", RunState::Dead);

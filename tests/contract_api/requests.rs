@@ -19,12 +19,14 @@ pub(crate) struct Asked {
 }
 
 /// Whom API Gateway says that a request comes from.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Caller {
     /// It does not say.
     Nobody,
     /// An authorizer of the operator's own: tenant, principal.
     Authorized(&'static str, &'static str),
+    /// The same with scopes.
+    Scoped(&'static str, &'static str, &'static str),
     /// A signature: account, ARN.
     Signed(&'static str, &'static str),
 }
@@ -72,6 +74,10 @@ pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
         "updateIncident" => request.body(r#"{"status": "IDENTIFIED"}"#).from(OWNER),
         "noteOnIncident" => request.body(r#"{"text": "seen"}"#).from(OWNER),
         "writeItems" => request.body(r#"{"items": [{"pk": {"S": "acme#mark#x"}, "sk": {"S": "mark"}}]}"#).from(OWNER),
+        "retryRun" => request.body("{}"),
+        "discardRun" => request.body(r#"{"reason": "spam"}"#),
+        "readDeadPayload" | "listLetters" | "showLetter" => request.from(OWNER),
+        "moveLetter" | "discardLetter" => request.body(r#"{"reason": "a test gone wrong"}"#).from(OWNER),
         "answerRun" => request.body(r#"{"question_id": "q2", "answer": "yes"}"#),
         _ if operation.body.get("requestBody").is_some() => panic!("what is a good body of {}?", operation.id()),
         _ => request,
@@ -155,6 +161,9 @@ impl Asked {
         match self.caller {
             Caller::Nobody => {}
             Caller::Authorized(tenant, principal) => context["authorizer"] = json!({"tenant": tenant, "principalId": principal}),
+            Caller::Scoped(tenant, principal, scopes) => {
+                context["authorizer"] = json!({"tenant": tenant, "principalId": principal, "scopes": scopes});
+            }
             Caller::Signed(account, arn) => {
                 context["identity"]["accountId"] = json!(account);
                 context["identity"]["userArn"] = json!(arn);
