@@ -49,3 +49,5 @@ cargo test --locked --package tests --test e2e -- --test-threads=8 "$@"
 # OpenAI's own client. After the others: it leaves dead runs behind.
 infra/local/install.sh sdk
 .local/sdk-venv/bin/python -m unittest discover --start-directory tests/sdk --top-level-directory tests
+# After all of them: what the functions did is what their roles allow.
+.local/venv/bin/python infra/checks/permissions.py "$REPRISE_TEST_EMULATOR"
