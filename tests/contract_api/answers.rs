@@ -24,7 +24,7 @@ use crate::document::DOCUMENT;
 use crate::requests::{Caller, OWNER, ask, asked, get, good, post};
 use crate::streams;
 use crate::world::{Answer, World, scripted, world};
-use crate::{jobs, openai, operators, probes, providers};
+use crate::{jobs, openai, operators, probes, providers, replays};
 
 const NO_RUN: &str = "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
 const NO_INCIDENT: &str = "inc_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
@@ -45,6 +45,7 @@ async fn every_answer_that_the_document_promises_is_given() {
         Box::pin(dead_letters::all()).await,
         Box::pin(dead_letters::letters()).await,
         jobs::all().await,
+        Box::pin(replays::all()).await,
         probes::all().await,
         providers::all().await,
         operators::all().await,
@@ -197,7 +198,7 @@ async fn refusals() -> Vec<Answer> {
             path if path.contains("conversations") || path.contains("history") => NO_CONVERSATION,
             path if path.contains("events") => NO_EVENT,
             path if path.contains("incidents") => NO_INCIDENT,
-            path if path.contains("/jobs/") => jobs::NO_JOB,
+            path if path.contains("/jobs/") || path.contains("/replays/") => jobs::NO_JOB,
             path if path.contains("letters") => dead_letters::NO_LETTER,
             _ => NO_RUN,
         };

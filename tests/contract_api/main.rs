@@ -19,6 +19,7 @@ mod events;
 mod history;
 #[cfg(test)]
 mod idempotency;
+#[cfg(test)]
 mod jobs;
 #[cfg(test)]
 mod openai;
@@ -38,6 +39,8 @@ mod providers;
 mod refused_bodies;
 #[cfg(test)]
 mod refused_parameters;
+#[cfg(test)]
+mod replays;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]

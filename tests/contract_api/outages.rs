@@ -33,7 +33,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
             path if path.contains("events") => dead.event.to_string(),
             path if path.contains("letters") => dead.id.to_string().replace("run_", "ltr_"),
             path if path.contains("incidents") => dead.id.to_string().replace("run_", "inc_"),
-            path if path.contains("/jobs/") => dead.id.to_string().replace("run_", "job_"),
+            path if path.contains("/jobs/") || path.contains("/replays/") => dead.id.to_string().replace("run_", "job_"),
             path if path.contains("/chat/") => dead.id.to_string().replace("run_", "chatcmpl-"),
             _ => dead.id.to_string(),
         };
@@ -49,7 +49,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         assert_eq!((world.store.get(dead.id), world.queue.take().len()), (Some(dead), 0));
         asked += 1;
     }
-    assert_eq!(asked, 49);
+    assert_eq!(asked, 54);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             path if path.contains("conversations") || path.contains("history") => "ConversationId",
             path if path.contains("events") => "EventId",
             path if path.contains("incidents") => "IncidentId",
-            path if path.contains("/jobs/") => "JobId",
+            path if path.contains("/jobs/") || path.contains("/replays/") => "JobId",
             path if path.contains("letters") => "LetterId",
             _ => "RunId",
         };
@@ -46,7 +46,7 @@ async fn a_bad_id_is_refused_on_every_route_that_has_one() {
             world.assert_untouched(&bad);
         }
     }
-    assert_eq!(routes, 23);
+    assert_eq!(routes, 26);
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
     let bad_states = ["done", "", "DEAD", "dead,failed", "queued ", "\u{0}"];
     let bad_events = ["x", "", "0", "evt_", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "evt_01kam3q5t07ypb3gz5x1qd8e2r", "'", "\n"];
     let bad_jobs = ["x", "", "0", "job_", "run_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H", "job_01kam3q5t0c4q9v7x2r8m6n1pz", "'", "\n"];
-    let tables: [(&str, &str, &[&str]); 16] = [
+    let tables: [(&str, &str, &[&str]); 18] = [
         ("/v1/runs", "limit", &bad_limits),
         ("/v1/runs", "status", &bad_states),
         ("/v1/runs", "since", &bad_times),
@@ -74,6 +74,8 @@ async fn a_bad_query_is_refused_with_the_name_of_the_parameter() {
         ("/v1/events", "cursor", &bad_events),
         ("/v1/dlq", "limit", &bad_limits),
         ("/v1/dlq/jobs", "limit", &bad_limits),
+        ("/v1/replays", "limit", &bad_limits),
+        ("/v1/replays", "cursor", &bad_jobs),
         ("/v1/dlq/jobs", "cursor", &bad_jobs),
     ];
     for (route, name, values) in tables.into_iter().chain(dead_letters::bad_parameters()) {

@@ -64,7 +64,8 @@ pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
         }
         "publishEvent" => request.body(r#"{"type": "t", "source": "s", "payload": null}"#),
         "retryMany" => request.body(r#"{"all": true}"#),
-        "retryAll" | "cancelJob" => request.body("{}"),
+        "retryAll" | "cancelJob" | "cancelReplay" => request.body("{}"),
+        "startReplay" => request.body(r#"{"all": true}"#),
         "discardMany" => request.body(r#"{"all": true, "reason": "old"}"#),
         "listProviders" => request.from(OWNER),
         "disableProvider" | "enableProvider" | "pinProvider" => request.body(r#"{"name": "script"}"#).from(OWNER),

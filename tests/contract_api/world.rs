@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_api::AgentApi;
 use async_trait::async_trait;
-use dlq_redrive::{DlqApi, JobsApi};
+use dlq_redrive::{DlqApi, JobsApi, Replays};
 use health::{Check, Checks, Configured, HealthApi, Thresholds};
 use jiff::Timestamp;
 use lambda_http::Body;
@@ -33,6 +33,7 @@ use shared::intake::Intake;
 use shared::jobs::Desk;
 use shared::letters::LetterDesk;
 use shared::operate::Redrive;
+use shared::replay::Replayer;
 use shared::sweep::janitor::{Letter, Letters};
 
 use crate::document::{DOCUMENT, events};
@@ -46,6 +47,7 @@ pub(crate) struct World {
     pub(crate) switches: Arc<MemoryBreakers>,
     pub(crate) letters: Arc<MemoryLetters>,
     pub(crate) jobs: Arc<MemoryJobs>,
+    pub(crate) replayer: Replayer,
     agent: AgentApi,
     pub(crate) incidents: Arc<MemoryIncidents>,
     pub(crate) table: Arc<MemoryTable>,
@@ -158,6 +160,14 @@ impl World {
         let letter_desk = LetterDesk { book: letters.clone(), queue: letters.clone(), dead_letters: pile, clock: clock.clone() };
         let jobs = Arc::new(MemoryJobs::default());
         let desk = Desk { store: jobs.clone(), queue: jobs.clone(), clock: clock.clone() };
+        let replayer = Replayer {
+            records: store.clone(),
+            events: store.clone(),
+            queue: queue.clone(),
+            bundle: intake.engine.bundle.clone(),
+            clock: clock.clone(),
+        };
+        let replays = Replays { desk: desk.clone(), replayer: replayer.clone() };
         let bulk = JobsApi { desk, redrive: redrive.clone(), index: store.clone(), switches: switches.clone(), auth };
         Self {
             operator: OperatorApi { incidents: incidents.clone(), table: table.clone(), clock: clock.clone(), auth },
@@ -176,9 +186,10 @@ impl World {
             },
             switches,
             health: Probed::api(true, Vec::new(), &clock),
-            dlq: DlqApi { redrive, index: store.clone(), letters: letter_desk, jobs: bulk, redactor: Redactor::default(), auth },
+            dlq: DlqApi { redrive, index: store.clone(), letters: letter_desk, jobs: bulk, replays, redactor: Redactor::default(), auth },
             letters,
             jobs,
+            replayer,
             store,
             queue,
             clock,
@@ -217,7 +228,7 @@ impl World {
         let operation = DOCUMENT.operation(&asked.method, &asked.route);
         let folder = match asked.route.split('/').nth(1) {
             Some("health" | "healthz" | "live" | "ready" | "readyz" | "metrics" | "api") => "health",
-            _ if asked.route.starts_with("/v1/dlq") => "dlq-redrive",
+            _ if asked.route.starts_with("/v1/dlq") || asked.route.starts_with("/v1/replays") => "dlq-redrive",
             _ if ["/v1/incidents", "/v1/backup"].iter().any(|start| asked.route.starts_with(start)) => "operator-api",
             _ => "agent-api",
         };
@@ -249,7 +260,10 @@ impl World {
                 body => body["run_id"].as_str().map(str::to_owned),
             };
             let address = match run {
-                None if body["job_id"].is_string() => format!("/live/v1/dlq/jobs/{}", body["job_id"].as_str().unwrap()),
+                None if body["job_id"].is_string() => {
+                    let base = if body["kind"] == "replay" { "/live/v1/replays" } else { "/live/v1/dlq/jobs" };
+                    format!("{base}/{}", body["job_id"].as_str().unwrap())
+                }
                 Some(run) => format!("/live/v1/runs/{run}"),
                 None => match body["incident_id"].as_str() {
                     Some(incident) => format!("/live/v1/incidents/{incident}"),

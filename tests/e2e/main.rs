@@ -12,6 +12,7 @@ mod lists;
 mod probes;
 mod provider_errors;
 mod refusals;
+mod replays;
 mod streaming;
 mod sweeping;
 mod table;

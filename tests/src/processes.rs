@@ -13,15 +13,34 @@ impl Stack {
         let owner = self.lease_owner(run)?;
         let stream = format!("AWS_LAMBDA_LOG_STREAM_NAME={}", owner.split('/').nth(1)?);
         let function = format!("AWS_LAMBDA_FUNCTION_NAME={}-", self.name);
-        let processes = fs::read_dir("/proc").ok()?.flatten();
-        let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        ids.find(|id| {
-            // Other users' processes cannot be read, and none of them is ours.
-            let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            let has = |wanted: &dyn Fn(&[u8]) -> bool| environment.split(|byte| *byte == 0).any(wanted);
-            has(&|variable| variable == stream.as_bytes()) && has(&|variable| variable.starts_with(function.as_bytes()))
-        })
+        let fits = |variable: &[u8]| [variable == stream.as_bytes(), variable.starts_with(function.as_bytes())];
+        processes_with(fits).first().copied()
     }
+
+    /// The processes of a function, whatever they do.
+    #[must_use]
+    pub fn processes_of(&self, function: &str) -> Vec<u32> {
+        let name = format!("AWS_LAMBDA_FUNCTION_NAME={}-{function}", self.name);
+        processes_with(|variable| [variable == name.as_bytes()])
+    }
+}
+
+/// The processes whose environment has a variable for each thing that is wanted.
+fn processes_with<const N: usize>(wanted: impl Fn(&[u8]) -> [bool; N]) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let fits = |id: &u32| {
+        // Other users' processes cannot be read, and none of them is ours.
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        let mut found = [false; N];
+        for variable in environment.split(|byte| *byte == 0) {
+            for (found, is_it) in found.iter_mut().zip(wanted(variable)) {
+                *found |= is_it;
+            }
+        }
+        found.into_iter().all(|found| found)
+    };
+    ids.filter(fits).collect()
 }
 
 /// Sends a signal, `KILL` or `TERM`.

@@ -1,13 +1,14 @@
 //! What the dead-letter API does with a call. What is shown comes from the records, so that looking touches no message.
 //!
 //! This file is the table of routes; `list` and `show` look, `one` puts one run back or gives it up, `jobs` does so in bulk (carried
-//! out by `worker`), `letters` is about messages that are none of ours.
+//! out by `worker`), `letters` is about messages that are none of ours, `replays` about past events.
 
 mod job_views;
 mod jobs;
 mod letters;
 mod list;
 mod one;
+mod replays;
 mod show;
 mod views;
 pub mod worker;
@@ -22,6 +23,7 @@ use shared::letters::LetterDesk;
 use shared::operate::{DeadIndex, Redrive};
 
 pub use crate::jobs::JobsApi;
+pub use crate::replays::Replays;
 
 /// The function's configuration.
 pub struct Settings {
@@ -76,6 +78,8 @@ pub struct DlqApi {
     pub redactor: Redactor,
     /// Bulk actions.
     pub jobs: JobsApi,
+    /// Processes past events again.
+    pub replays: Replays,
     /// Who may call.
     pub auth: ApiAuth,
 }
@@ -102,6 +106,7 @@ impl Api for DlqApi {
             ("GET", "/v1/dlq/jobs/{id}") => self.jobs.show(&principal, call).await,
             ("GET", "/v1/dlq/jobs/{id}/results") => self.jobs.results(&principal, call).await,
             ("POST", "/v1/dlq/jobs/{id}/cancel") => self.jobs.cancel(&principal, call).await,
+            (_, route) if route.starts_with("/v1/replays") => self.replays.handle(&principal, call).await,
             _ => Err(call.unknown_route()),
         }
     }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use dlq_redrive::worker::JobDeliveries;
-use dlq_redrive::{DlqApi, JobsApi, Settings};
+use dlq_redrive::{DlqApi, JobsApi, Replays, Settings};
 use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
+use shared::definitions;
 use shared::domain::job::JobKind;
 use shared::jobs::{DeadWork, Desk, Kinds, ToTheDead, Work, Worker};
 use shared::letters::LetterDesk;
 use shared::operate::Redrive;
+use shared::replay::{ReplayWork, Replayer};
 use shared::telemetry::{self, SystemClock};
 
 #[tokio::main]
@@ -25,10 +27,17 @@ async fn main() -> Result<(), lambda_http::Error> {
     let letters = LetterDesk { book: table.clone(), queue: queue.clone(), dead_letters: dead_letters.clone(), clock: clock.clone() };
     let redrive = Redrive { records: table.clone(), queue, dead_letters, clock: clock.clone() };
     let work = |what| Arc::new(DeadWork { redrive: redrive.clone(), index: table.clone(), what }) as Arc<dyn Work>;
-    let kinds = Kinds::from([(JobKind::Retry, work(ToTheDead::Retry)), (JobKind::Discard, work(ToTheDead::Discard))]);
+    let (records, events, queue) = (table.clone(), table.clone(), redrive.queue.clone());
+    let replayer = Replayer { records, events, queue, bundle: definitions::load(&env)?, clock: clock.clone() };
+    let kinds = Kinds::from([
+        (JobKind::Retry, work(ToTheDead::Retry)),
+        (JobKind::Discard, work(ToTheDead::Discard)),
+        (JobKind::Replay, Arc::new(ReplayWork(replayer.clone()))),
+    ]);
     let worker = Worker { store: table.clone(), queue: messages.clone(), records: table.clone(), kinds, clock: clock.clone() };
     let desk = Desk { store: table.clone(), queue: messages.clone(), clock };
+    let replays = Replays { desk: desk.clone(), replayer };
     let jobs = JobsApi { desk, redrive: redrive.clone(), index: table.clone(), switches: table.clone(), auth: settings.auth };
-    let api = DlqApi { redrive, jobs, index: table, letters, redactor: settings.redactor, auth: settings.auth };
+    let api = DlqApi { redrive, jobs, index: table, letters, replays, redactor: settings.redactor, auth: settings.auth };
     shared::http::serve_with(Arc::new(api), Arc::new(JobDeliveries { worker, visibility: messages })).await
 }

@@ -18,6 +18,7 @@ const ROUND: usize = 25;
 const ROUNDS: usize = 10;
 
 /// Takes jobs in.
+#[derive(Clone)]
 pub struct Desk {
     /// The jobs.
     pub store: Arc<dyn JobStore>,
