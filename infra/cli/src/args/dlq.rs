@@ -213,10 +213,20 @@ pub(crate) struct Letters {
     pub(crate) command: Option<LettersCommand>,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ListLetters {
+    /// open, moved, discarded or all
+    #[arg(long, default_value = "open", value_parser = ["open", "moved", "discarded", "all"])]
+    pub(crate) status: String,
+    /// How many at most
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) limit: usize,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LettersCommand {
-    /// All of them, the last first
-    List(Jobs),
+    /// Those that nobody has settled, the last first
+    List(ListLetters),
     /// One, with its whole body (secrets taken out)
     Show {
         /// The letter

@@ -22,8 +22,8 @@ pub(super) fn execute(desk: &Desk<'_>, letters: &Letters) -> Result<ExitCode> {
         Ok(ExitCode::SUCCESS)
     };
     match &letters.command {
-        None => list(desk, LISTED),
-        Some(LettersCommand::List(wanted)) => list(desk, wanted.limit),
+        None => list(desk, "open", LISTED),
+        Some(LettersCommand::List(wanted)) => list(desk, &wanted.status, wanted.limit),
         Some(LettersCommand::Show { id }) => {
             out::show(desk.format, &desk.http.fetch(&format!("/v1/dlq/letters/{}", segment(id)))?, render);
             Ok(ExitCode::SUCCESS)
@@ -39,8 +39,8 @@ pub(super) fn execute(desk: &Desk<'_>, letters: &Letters) -> Result<ExitCode> {
     }
 }
 
-fn list(desk: &Desk<'_>, limit: usize) -> Result<ExitCode> {
-    let found = pages::fetch(desk.http, "/v1/dlq/letters", &Map::new(), "letters", limit)?;
+fn list(desk: &Desk<'_>, status: &str, limit: usize) -> Result<ExitCode> {
+    let found = pages::fetch(desk.http, "/v1/dlq/letters", &given([("status", Some(json!(status)))]), "letters", limit)?;
     show_rows(desk.format, &found, "letters", |found| table(desk.screen, found));
     Ok(ExitCode::SUCCESS)
 }
@@ -50,7 +50,7 @@ fn table(screen: Screen, found: &Value) -> String {
     let rows: Vec<_> =
         found["letters"].as_array().into_iter().flatten().map(|letter| names.map(|name| text(&letter[name])).to_vec()).collect();
     if rows.is_empty() {
-        return "no foreign messages".to_owned();
+        return "no such messages".to_owned();
     }
     screen.table(&["letter", "status", "first seen", "receives", "problem", "body"], rows)
 }

@@ -15,8 +15,9 @@ use crate::screen::{Screen, text};
 /// Up to so many are shown with their answers; more have a line each.
 const IN_FULL: usize = 3;
 
-/// A run that was started takes seconds at least.
-const LOOK: Duration = Duration::from_secs(1);
+/// A run that was started takes seconds at least; who waits longer looks less often, because a look reads all of the runs.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+const SLOWEST_LOOK: Duration = Duration::from_secs(8);
 
 /// Shows what there is.
 pub(super) fn show(desk: &Desk<'_>, id: &str) -> Result<()> {
@@ -27,7 +28,7 @@ pub(super) fn show(desk: &Desk<'_>, id: &str) -> Result<()> {
 /// Shows them once the new runs have ended, or wait for a person, or so many seconds have passed: a job has ended when its runs are
 /// started.
 pub(super) fn show_ended(desk: &Desk<'_>, id: &str, timeout: u64) -> Result<()> {
-    let begun = Instant::now();
+    let (begun, mut interval) = (Instant::now(), FIRST_LOOK);
     loop {
         let found = fetch(desk, id)?;
         let results = found["results"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -38,7 +39,8 @@ pub(super) fn show_ended(desk: &Desk<'_>, id: &str, timeout: u64) -> Result<()> 
             return Ok(());
         }
         desk.screen.progress(&format!("{left} of {} new runs go on", results.len()));
-        std::thread::sleep(LOOK);
+        std::thread::sleep(interval);
+        interval = (interval * 2).min(SLOWEST_LOOK);
     }
 }
 

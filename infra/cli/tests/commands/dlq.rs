@@ -210,7 +210,7 @@ fn letters_are_listed_shown_mended_and_discarded() {
     std::fs::write(checkout.0.join("mended.json"), r#"{"v":1}"#).unwrap();
     let stub = Stub::of(&[
         (
-            "GET /v1/dlq/letters?limit=20",
+            "GET /v1/dlq/letters?limit=20&status=open",
             200,
             r#"{"letters":[{"letter_id":"let_1","status":"open","receives":4,"problem":"not JSON","body_preview":"{"}],"next_cursor":null}"#,
         ),
