@@ -36,6 +36,11 @@ fn files(archive: &std::path::Path) -> Vec<(String, String)> {
     tar.entries().unwrap().map(|entry| read(entry.unwrap())).collect()
 }
 
+/// By value: which order the fields have depends on what else is built with the command.
+fn value(json: &str) -> serde_json::Value {
+    serde_json::from_str(json).unwrap()
+}
+
 const OPENED: &str = r#"{"incident_id":"inc_1","title":"t","severity":"P1","status":"IDENTIFIED","impact":"late answers","root_cause":"an old key",
 "mitigation":null,"detected_at":"2026-11-22T02:00:00.000Z","acknowledge":{"due":"2026-11-22T03:00:00.000Z","clock":"met","at":"2026-11-22T02:01:00.000Z","by":"ana"},
 "next_update":{"due":"2026-11-22T02:40:00.000Z","is_overdue":false},"monitor_until":null,"resolved_at":null,"review_due":null,
@@ -143,7 +148,8 @@ fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
     let path = archive.to_string_lossy();
     let made = source.reprise(&["backup", "create", "--segments", "1", "--out", &path]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    assert!(files(&archive).iter().any(|(name, text)| name == "items/000000.jsonl" && text.trim() == item));
+    let kept = files(&archive).into_iter().find(|(name, _)| name == "items/000000.jsonl").map(|(_, text)| text).unwrap_or_default();
+    assert_eq!(value(kept.trim()), value(item));
     let empty = r#"{"table":"t","segment":0,"segments":1,"items":[],"next_cursor":null}"#;
     let answers = [
         ("GET /v1/backup/items?segment=0&segments=1", 200, empty),
@@ -153,7 +159,7 @@ fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
     let restored = target.reprise(&["backup", "restore", &path, "--yes", "--format", "json"]);
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&restored.stdout).unwrap()["written"], 1);
     let sent = target.body("PUT /v1/backup/items");
-    assert_eq!(sent["items"][0].to_string(), item);
+    assert_eq!(sent["items"][0], value(item));
     let mut bytes = std::fs::read(&archive).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
