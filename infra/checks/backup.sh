@@ -36,7 +36,7 @@ seen() {
     done
 }
 # The items of an archive, in an order of their own.
-items() { tar -xzOf "$1" --wildcards 'items/*' | jq -cS . | sort; }
+items() { tar -xzOf "$1" items | jq -cS . | sort; }
 
 reprise stack down --name backup >/dev/null 2>&1 || true
 trap finish EXIT
