@@ -38,15 +38,17 @@ impl DeadIndex for Table {
         if from > to || limit == 0 {
             return Ok(Vec::new());
         }
-        let items = match whose {
+        let found = match whose {
             Whose::Tenant(tenant) => {
                 let shards = (0..SHARDS).map(|shard| self.dead_shard(tenant, shard, (&from, &to), range.oldest_first, limit));
                 try_join_all(shards).await?
             }
-            Whose::All => try_join_all((0..i32::from(SHARDS)).map(|segment| self.dead_segment(segment, (&from, &to)))).await?,
+            Whose::All => {
+                let segments = (0..i32::from(SHARDS)).map(|segment| self.dead_segment(segment, (&from, &to), range, limit));
+                try_join_all(segments).await?
+            }
         };
-        let entries = items.iter().flatten().map(dead_of).collect::<Result<Vec<_>, _>>()?;
-        Ok(range.select(entries, limit))
+        Ok(range.select(found.into_iter().flatten(), limit))
     }
 }
 
@@ -58,8 +60,8 @@ impl Table {
         (from, to): (&str, &str),
         oldest_first: bool,
         limit: usize,
-    ) -> Result<Vec<Item>, JournalError> {
-        let (mut items, mut start) = (Vec::new(), None);
+    ) -> Result<Vec<DeadEntry>, JournalError> {
+        let (mut found, mut start) = (Vec::new(), None);
         // One lies on a bound.
         let enough = limit.saturating_add(1);
         for _ in 0..PAGES {
@@ -73,20 +75,26 @@ impl Table {
                 .expression_attribute_values(":from", s(from))
                 .expression_attribute_values(":to", s(to))
                 .scan_index_forward(oldest_first)
-                .limit(i32::try_from(enough - items.len()).unwrap_or(i32::MAX))
+                .limit(i32::try_from(enough - found.len()).unwrap_or(i32::MAX))
                 .set_exclusive_start_key(start);
             let page = query.send().await.map_err(unavailable)?;
-            items.extend(page.items.unwrap_or_default());
+            take(&mut found, page.items)?;
             start = page.last_evaluated_key;
-            if start.is_none() || items.len() >= enough {
-                return Ok(items);
+            if start.is_none() || found.len() >= enough {
+                return Ok(found);
             }
         }
         Err(too_much())
     }
 
-    async fn dead_segment(&self, segment: i32, (from, to): (&str, &str)) -> Result<Vec<Item>, JournalError> {
-        let (mut items, mut start) = (Vec::new(), None);
+    async fn dead_segment(
+        &self,
+        segment: i32,
+        (from, to): (&str, &str),
+        range: &DeadRange,
+        limit: usize,
+    ) -> Result<Vec<DeadEntry>, JournalError> {
+        let (mut found, mut start) = (Vec::new(), None);
         for _ in 0..PAGES {
             let scan = self
                 .client
@@ -100,12 +108,24 @@ impl Table {
                 .expression_attribute_values(":to", s(to))
                 .set_exclusive_start_key(start);
             let page = scan.send().await.map_err(unavailable)?;
-            items.extend(page.items.unwrap_or_default());
+            take(&mut found, page.items)?;
+            // A segment is in no order: what is kept are the first ones so far, not all that was read.
+            if found.len() > limit.saturating_mul(2) {
+                found = range.select(found, limit);
+            }
             start = page.last_evaluated_key;
             if start.is_none() {
-                return Ok(items);
+                return Ok(found);
             }
         }
         Err(too_much())
     }
+}
+
+/// Adds the entries of a page. Its items go at once: they take several times the room.
+fn take(found: &mut Vec<DeadEntry>, page: Option<Vec<Item>>) -> Result<(), JournalError> {
+    for item in page.unwrap_or_default() {
+        found.push(dead_of(&item)?);
+    }
+    Ok(())
 }

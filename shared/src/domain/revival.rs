@@ -119,8 +119,12 @@ impl Run {
             // Its working time begins anew as well.
             self.waited_ms = cause.at.as_millisecond().saturating_sub(self.created_at.as_millisecond());
         }
-        if let Some(agent) = &revival.agent {
-            self.agent.clone_from(agent);
+        if let Some(agent) = revival.agent.as_ref().filter(|agent| **agent != self.agent) {
+            let before = std::mem::replace(&mut self.agent, agent.clone());
+            if let Some(transition) = self.transitions.last_mut() {
+                let note = transition.note.take().map_or_else(String::new, |note| format!("{note}; "));
+                transition.note = Some(format!("{note}its agent was `{before}`"));
+            }
         }
         self.redriven.input_no += u32::from(revival.input.is_some());
         Ok(())
@@ -173,6 +177,8 @@ mod tests {
             assert_eq!(run.working_time(Timestamp::from_second(61).unwrap()), Duration::from_secs(1));
             assert_eq!(run.redriven.input_no, u32::from(revival.input.is_some()));
             assert_eq!(run.agent == "triage", revival.agent.is_some());
+            let note = run.transitions.last().unwrap().note.clone();
+            assert_eq!(note, revival.agent.map(|_| "its agent was `assistant`".to_owned()), "so that it can be put back right");
         }
     }
 

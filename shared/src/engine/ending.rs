@@ -72,6 +72,7 @@ impl Engine {
             Stop::Journal(error) => Err(error),
             Stop::Deadline => self.out_of_time(run, carrier, made_progress).await,
             Stop::Wait(waiting) => self.wait(&run, waiting).await,
+            Stop::Terminal(failure) if Self::is_of_a_chosen_model(&run, &failure) => self.uncertain(run, failure, carrier).await,
             Stop::Terminal(failure) => self.fail(run, failure).await,
             Stop::Uncertain(failure) => self.uncertain(run, failure, carrier).await,
             Stop::Attempt(failure, retry_after) => self.try_again(run, failure, retry_after, carrier, made_progress).await,
@@ -192,6 +193,11 @@ impl Engine {
         let done = self.put(&run, &ended, &code).await?;
         self.send_ready(done.next).await;
         Ok(Advance::Ended { state: ended.state, response: None })
+    }
+
+    /// Whether what a model refused may be the fault of an operator, who chose that model for this run: another choice may help.
+    pub(super) fn is_of_a_chosen_model(run: &Run, failure: &Failure) -> bool {
+        run.redriven.model.is_some() && failure.code == FailureCode::ProviderRejected.as_str()
     }
 
     /// A call that must not be repeated may have happened: the run is dead. A request leaves that to a worker of the queue, whose

@@ -99,11 +99,13 @@ impl DeadOrder {
             (Selection::All | Selection::Filter(_), _) => {}
         }
         let (filter, mut range, mut count) = (self.filter(), self.range(asked_at), 0);
-        for _ in 0..COUNTED_PAGES {
-            let page = index.dead(self.whose(), &range, COUNTED_PAGE).await?;
+        // The dead of all tenants are read as a whole, whatever part is asked for.
+        let (page_size, pages) = if self.tenant.is_none() { (COUNTED_PAGE * COUNTED_PAGES, 1) } else { (COUNTED_PAGE, COUNTED_PAGES) };
+        for _ in 0..pages {
+            let page = index.dead(self.whose(), &range, page_size).await?;
             count += page.iter().filter(|entry| filter.fits(entry)).count() as u64;
             match page.last() {
-                Some(last) if page.len() == COUNTED_PAGE => range.behind = Some((last.died_at, last.run)),
+                Some(last) if page.len() == page_size => range.behind = Some((last.died_at, last.run)),
                 Some(_) | None => break,
             }
         }

@@ -61,6 +61,16 @@ async fn the_model_that_an_operator_chose_is_the_only_one() {
 }
 
 #[tokio::test]
+async fn a_model_that_an_operator_chose_and_that_refuses_leaves_the_run_dead_for_another_choice() {
+    let mut w = died().await;
+    let chosen = "offline::another".parse().ok();
+    put_back(&mut w, &Revival { model: chosen, ..Revival::default() }).await;
+    w.engine.model = Arc::new(ScriptedModel::new([Scripted::Fails(CallError::rejected("no such model"))]));
+    assert_eq!(w.deliver("again", 1, w.window()).await, Advance::Dead);
+    assert_eq!((w.stored().state, &*w.stored().error().unwrap().code), (RunState::Dead, "provider_rejected"));
+}
+
+#[tokio::test]
 async fn what_a_run_died_of_names_the_model_that_failed() {
     let w = died().await;
     let entry = w.stored().dead_entry().unwrap();
