@@ -141,7 +141,7 @@ fn in_full(screen: Screen, result: &Value) -> String {
         "same" => format!("the same answer\n  {}", said(new)),
         _ => format!("old answer\n  {}\nnew answer\n  {}", said(old), said(new)),
     };
-    format!("{}\n{answers}", screen.table(&[head.trim(), "old", "new", "difference"], rows))
+    format!("{}\n{}\n{answers}", head.trim(), screen.table(&["", "old", "new", "difference"], rows))
 }
 
 /// `10 compared: 8 same answers, 2 differ, …`
@@ -151,7 +151,10 @@ fn summary(results: &[Value]) -> String {
     let sum = |name: &str| results.iter().filter_map(|result| result["difference"][name].as_f64()).sum::<f64>();
     let mut parts = vec![format!("{} the same, {} different, {} new", count("same"), count("differs"), count("new"))];
     let tokens = sum("input_tokens") + sum("output_tokens");
-    parts.push(format!("tokens {tokens:+}, cost {:+.6} US$", sum("cost_usd")));
+    let unknown = results.iter().any(|result| result["difference"].is_object() && result["difference"]["cost_usd"].is_null());
+    // Added to nothing, so that there is no -0.
+    let cost = (sum("cost_usd") * 1e6).round() / 1e6 + 0.0;
+    parts.push(format!("tokens {tokens:+}, cost {}", if unknown { "unknown".to_owned() } else { format!("{cost:+.6} US$") }));
     let left_out = count("not started");
     if left_out > 0 {
         parts.push(format!("{left_out} not started"));

@@ -36,6 +36,7 @@ fn one_run_with_another_model_is_one_command_and_shows_both_answers() {
     assert_eq!(stub.body("POST /v1/replays"), json!({"runs": ["run_1"], "model": "openai::m"}));
     let shown = stdout(&output);
     for part in [
+        "evt_1 review\n               OLD        NEW        DIFFERENCE\n",
         "steps          3          4          +1\n",
         "input tokens   900        700        -200",
         "old answer\n  It is low.",
@@ -44,6 +45,14 @@ fn one_run_with_another_model_is_one_command_and_shows_both_answers() {
     ] {
         assert!(shown.contains(part), "{part} is missing in {shown}");
     }
+}
+
+#[test]
+fn a_cost_that_is_not_known_is_not_told_as_none() {
+    let unknown = results(&["evt_1"]).replace("-0.01", "null");
+    let stub = Stub::of(&[("GET /v1/replays/job_1", 200, &job("completed")), ("GET /v1/replays/job_1/results?limit=100", 200, &unknown)]);
+    let shown = stdout(&stub.reprise(&["replays", "job_1", "--compare"]));
+    assert!(shown.ends_with("tokens -200, cost unknown\n"), "{shown}");
 }
 
 #[test]
