@@ -65,7 +65,7 @@ pub(crate) enum DlqCommand {
     Job(Job),
     /// Messages on the queue that are none of ours: see, mend, move or discard them (operators only)
     #[command(
-        after_help = "Examples:\n  reprise dlq letters\n  reprise dlq letters show let_…\n  reprise dlq letters move let_… --body mended.json --reason \"a comma was missing\""
+        after_help = "Examples:\n  reprise dlq letters\n  reprise dlq letters show ltr_…\n  reprise dlq letters move ltr_… --body mended.json --reason \"a comma was missing\""
     )]
     Letters(Letters),
 }

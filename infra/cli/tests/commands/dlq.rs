@@ -212,19 +212,19 @@ fn letters_are_listed_shown_mended_and_discarded() {
         (
             "GET /v1/dlq/letters?limit=20&status=open",
             200,
-            r#"{"letters":[{"letter_id":"let_1","status":"open","receives":4,"problem":"not JSON","body_preview":"{"}],"next_cursor":null}"#,
+            r#"{"letters":[{"letter_id":"ltr_1","status":"open","receives":4,"problem":"not JSON","body_preview":"{"}],"next_cursor":null}"#,
         ),
-        ("GET /v1/dlq/letters/let_1", 200, r#"{"letter_id":"let_1","body":"{"}"#),
-        ("POST /v1/dlq/letters/let_1/move", 200, r#"{"letter_id":"let_1","status":"moved"}"#),
-        ("POST /v1/dlq/letters/let_1/discard", 200, r#"{"letter_id":"let_1","status":"discarded"}"#),
+        ("GET /v1/dlq/letters/ltr_1", 200, r#"{"letter_id":"ltr_1","body":"{"}"#),
+        ("POST /v1/dlq/letters/ltr_1/move", 200, r#"{"letter_id":"ltr_1","status":"moved"}"#),
+        ("POST /v1/dlq/letters/ltr_1/discard", 200, r#"{"letter_id":"ltr_1","status":"discarded"}"#),
     ]);
     let with = |arguments: &[&str]| checkout.reprise(&[&["dlq", "letters"], arguments, &["--url", &stub.url]].concat());
-    assert!(stdout(&with(&[])).contains("let_1   open"), "{}", stdout(&with(&[])));
-    assert!(stdout(&with(&["show", "let_1"])).contains("body          {"));
-    assert_eq!(stdout(&with(&["move", "let_1", "--body", "mended.json", "--reason", "comma"])), "let_1 is moved\n");
-    assert_eq!(stub.body("POST /v1/dlq/letters/let_1/move"), json!({"body": "{\"v\":1}", "reason": "comma"}));
-    assert_eq!(with(&["discard", "let_1"]).status.code(), Some(2), "a reason is needed");
-    assert_eq!(with(&["discard", "let_1", "--reason", "spam"]).status.code(), Some(0));
+    assert!(stdout(&with(&[])).contains("ltr_1   open"), "{}", stdout(&with(&[])));
+    assert!(stdout(&with(&["show", "ltr_1"])).contains("body          {"));
+    assert_eq!(stdout(&with(&["move", "ltr_1", "--body", "mended.json", "--reason", "comma"])), "ltr_1 is moved\n");
+    assert_eq!(stub.body("POST /v1/dlq/letters/ltr_1/move"), json!({"body": "{\"v\":1}", "reason": "comma"}));
+    assert_eq!(with(&["discard", "ltr_1"]).status.code(), Some(2), "a reason is needed");
+    assert_eq!(with(&["discard", "ltr_1", "--reason", "spam"]).status.code(), Some(0));
 }
 
 #[test]
