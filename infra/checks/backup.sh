@@ -35,8 +35,16 @@ seen() {
         get "$path" | jq -S 'del(.next_update, .acknowledge)'
     done
 }
-# The items of an archive, in an order of their own.
-items() { tar -xzOf "$1" items | jq -cS . | sort; }
+# The items of an archive, in an order of their own, but the record of the run that waits: a restore marks it.
+items() { tar -xzOf "$1" items | jq -cS --arg run "#$waiting" 'select((.pk.S | endswith($run) | not) or .sk.S != "run")' | sort; }
+# Until a run is so far.
+until_it_is() {
+    tries=0
+    until [ "$(get "/v1/runs/$1" | jq -r .status)" = "$2" ]; do
+        tries=$((tries + 1)) && [ $tries -lt 120 ] || fail "the run is not $2: $(get "/v1/runs/$1")"
+        sleep 0.5
+    done
+}
 
 reprise stack down --name backup >/dev/null 2>&1 || true
 trap finish EXIT
@@ -63,13 +71,17 @@ until [ "$(get '/v1/runs?limit=100' | jq '[.runs[] | select(.status != "complete
     sleep 0.5
 done
 
+# One that has not ended: it waits for a person.
+waiting=$(curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' -d '{"prompt": "ask me first", "background": true}' | jq -r .run_id)
+until_it_is "$waiting" waiting
+
 seen >"$work/before.json"
 reprise backup create --out "$work/one.tar.gz"
 reprise backup verify "$work/one.tar.gz" >/dev/null
 gunzip -t "$work/one.tar.gz"
 items "$work/one.tar.gz" >"$work/one.jsonl"
 [ "$(wc -l <"$work/one.jsonl")" -gt 150 ] || fail "only $(wc -l <"$work/one.jsonl") items"
-if reprise backup restore "$work/one.tar.gz" --yes 2>"$work/refused"; then fail "a table that is not empty was written to"; fi
+if reprise backup restore "$work/one.tar.gz" --yes --unfinished resume 2>"$work/refused"; then fail "a table that is not empty was written to"; fi
 grep -q "not empty" "$work/refused" || fail "refused for another reason: $(cat "$work/refused")"
 
 say "all of it is gone, and a new stack comes up"
@@ -78,9 +90,12 @@ up
 # A damaged archive is refused, and the table is as empty as before.
 cp "$work/one.tar.gz" "$work/bad.tar.gz"
 printf 'X' | dd of="$work/bad.tar.gz" bs=1 seek=2000 conv=notrunc status=none
-if reprise backup restore "$work/bad.tar.gz" --yes 2>/dev/null; then fail "a damaged archive was taken"; fi
+if reprise backup restore "$work/bad.tar.gz" --yes --unfinished resume 2>/dev/null; then fail "a damaged archive was taken"; fi
 [ "$(get '/v1/runs?limit=1' | jq '.runs | length')" -eq 0 ] || fail "a damaged archive has left something"
-reprise backup restore "$work/one.tar.gz" --yes
+if reprise backup restore "$work/one.tar.gz" --yes 2>"$work/refused"; then fail "runs were woken unasked"; fi
+grep -q "not all in this backup had ended" "$work/refused" || fail "refused for another reason: $(cat "$work/refused")"
+[ "$(get '/v1/runs?limit=1' | jq '.runs | length')" -eq 0 ] || fail "a refused restore has left something"
+reprise backup restore "$work/one.tar.gz" --yes --unfinished resume
 
 seen >"$work/after.json"
 diff "$work/before.json" "$work/after.json" || fail "readers see something else"
@@ -90,6 +105,10 @@ diff "$work/one.jsonl" "$work/two.jsonl" >"$work/diff" || fail "the items differ
 # What came back goes on: its conversation takes another turn.
 again=$(curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' -d "{\"prompt\": \"Still there?\", \"conversation_id\": \"$conversation\"}")
 [ "$(printf %s "$again" | jq -r .status)" = completed ] || fail "the conversation does not go on: $again"
+# So does the run that waits, once it has its answer.
+question=$(get "/v1/runs/$waiting" | jq -r .waiting.question_id)
+curl -fsS -X POST "$REPRISE_URL/v1/runs/$waiting/answer" -H 'content-type: application/json' -d "{\"question_id\": \"$question\", \"answer\": \"yes\"}" >/dev/null
+until_it_is "$waiting" completed
 reprise incident bundle "$incident" --stack backup --out "$work/bundle.tar.gz" >/dev/null
 tar -tzf "$work/bundle.tar.gz" | grep -q '^errors/queue-consumer.json$' || fail "the debug bundle has no logs of the local stack"
 say "$(wc -l <"$work/one.jsonl") items went out and came back, and nobody can tell the difference"

@@ -17,10 +17,11 @@ use crate::screen::{Screen, fields, text};
 use crate::stack::{Emulator, FUNCTIONS, Layout, Settings, repository};
 
 /// What is asked of the deployment, and in which file the answer goes.
-const ASKED: [(&str, &str); 14] = [
+const ASKED: [(&str, &str); 15] = [
     ("health/live.json", "/health"),
     ("health/ready.json", "/api/production/ready"),
     ("health/detailed.json", "/health/detailed"),
+    ("health/metrics.json", "/metrics"),
     ("queue/heartbeat.json", "/api/production/queue/heartbeat"),
     ("dead_letters/sample.json", "/v1/dlq?limit=20"),
     ("dead_letters/stats.json", "/v1/dlq/stats"),
