@@ -50,7 +50,7 @@ pub(crate) async fn all() -> Vec<Answer> {
     assert_eq!((retried.status, &retried.body["epoch"]), (202, &json!(2)));
     assert_eq!(world.queue.take().first().map(|(task, _)| (task.run, task.epoch)), Some((dead.id, 2)));
     // Queued: its message may have been lost, so it is sent again under a new epoch.
-    let again = world.call(retry(&dead, &json!({}))).await;
+    let again = world.call(retry(&dead, &Value::Null)).await;
     assert_eq!((again.status, &again.body["epoch"]), (202, &json!(3)));
     let completed = world.run_of("acme", RunState::Completed);
     for refused in [retry(&completed, &json!({})), discard(&completed.id.to_string())] {

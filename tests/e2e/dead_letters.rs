@@ -88,7 +88,7 @@ fn retry_all_brings_every_dead_run_back() {
         stack.heal(word);
     }
     assert_eq!(dead_count(&stack), others + 3);
-    let moved = stack.api.post("/v1/dlq/retry-all", &Value::Null).must(202);
+    let moved = stack.api.post("/v1/dlq/retry-all", &json!({"native": true})).must(202);
     assert_eq!(moved["status"], "started", "{moved}");
     for (run, _) in &dead {
         stack.wait_until(run, "completed");
@@ -115,11 +115,146 @@ fn a_message_that_cannot_be_read_reaches_the_dead_letter_queue_as_it_was() {
     // A good run beside them is not held up.
     stack.wait_until(&stack.start(&fresh("healthy")), "completed");
     for body in &poison {
-        let found = wait_for("the message on the dead-letter queue", LONG, || {
+        wait_for("the message on the dead-letter queue", LONG, || {
             let messages = stack.dead_letters.look();
-            messages.iter().find(|message| message.body == *body).cloned().ok_or(format!("{messages:?}"))
+            messages.iter().any(|message| message.body == *body).then_some(()).ok_or(format!("{messages:?}"))
         });
-        stack.dead_letters.delete(&found);
     }
     assert_eq!(dead_count(&stack), others, "poison is no run");
+    for body in &poison {
+        let letter = letter_of(&stack, &body[..8], body);
+        stack.api.post(&format!("/v1/dlq/letters/{letter}/discard"), &json!({"reason": "a test"})).must(200);
+    }
+    wait_for("the discarded letters to leave the queue", LONG, || {
+        stack.invoke("sweeper");
+        if stack.dead_letters.depth() == 0 { Ok(()) } else { Err(format!("{:?}", stack.dead_letters.look())) }
+    });
+}
+
+/// The letter with that text, once it is listed.
+fn letter_of(stack: &Stack, preview: &str, body: &str) -> String {
+    wait_for("the letter to be listed", LONG, || {
+        let listed = stack.api.get("/v1/dlq/letters?limit=100").must(200);
+        for letter in list(&listed, "letters").iter().filter(|letter| text(letter, "body_preview").starts_with(preview)) {
+            let shown = stack.api.get(&format!("/v1/dlq/letters/{}", text(letter, "letter_id"))).must(200);
+            if shown["body"] == body {
+                return Ok(text(letter, "letter_id"));
+            }
+        }
+        Err(listed)
+    })
+}
+
+#[test]
+fn a_letter_that_is_mended_and_moved_is_the_message_that_it_should_have_been() {
+    let stack = Stack::alone();
+    let (run, word) = dead_run(&stack);
+    wait_for_death(&stack, &run);
+    let Some(message) = stack.dead_letters.find(&run) else { panic!("the message of {run} is gone") };
+    // What a sender makes of it who does not know of versions.
+    let broken = message.body.replace(r#""v":1,"#, "");
+    stack.tasks.send(&broken);
+    let letter = letter_of(&stack, "{", &broken);
+    wait_for("it to be on the dead-letter queue", LONG, || {
+        stack.dead_letters.look().iter().any(|m| m.body == broken).then_some(()).ok_or("not there")
+    });
+    stack.heal(&word);
+    let move_to = |body: &str| stack.api.post(&format!("/v1/dlq/letters/{letter}/move"), &json!({"body": body, "reason": "a test"}));
+    assert_eq!(move_to(&broken).refused(400, Some("body"))["code"], "invalid_request");
+    assert_eq!(move_to(&message.body).must(200)["status"], "moved");
+    stack.wait_until(&run, "completed");
+    let served = stack.model_calls(&run).into_iter().filter(|call| call.status == 200).count();
+    assert_eq!(served, 1);
+    wait_for("both messages to leave the dead-letter queue", LONG, || {
+        stack.invoke("sweeper");
+        if stack.dead_letters.depth() == 0 { Ok(()) } else { Err(format!("{:?}", stack.dead_letters.look())) }
+    });
+}
+
+/// The steps for which the provider was asked and answered, in order.
+fn answered(stack: &Stack, run: &str) -> Vec<u32> {
+    stack.model_calls(run).into_iter().filter(|call| call.status == 200).map(|call| call.step).collect()
+}
+
+#[test]
+fn a_retry_from_the_failed_step_asks_for_nothing_that_the_journal_holds_and_one_from_the_start_does() {
+    let stack = Stack::alone();
+    for (body, action, first, steps) in [
+        (json!({}), "resume", "model", vec![1, 3]),
+        (json!({"from": "start", "reason": "the answer was made of old news"}), "start_over", "model", vec![1, 3, 5]),
+    ] {
+        let word = fresh("patient");
+        let run = stack.start(&format!("echo after 1 clock, then fails until healed {word}"));
+        wait_for_death(&stack, &run);
+        let shown = stack.api.get(&format!("/v1/dlq/{run}")).must(200);
+        assert_eq!((&shown["failed_step"]["index"], &shown["failed_step"]["kind"]), (&json!(3), &json!("model")), "{shown}");
+        assert_eq!((list(&shown, "journal").len(), &shown["journal_complete"]), (2, &json!(true)), "{shown}");
+        assert!(text(&shown["payload"], "prompt").contains(&word), "{shown}");
+        let stats = stack.api.get(&format!("/v1/dlq/stats?fingerprint={}", text(&shown, "fingerprint"))).must(200);
+        assert_eq!(stats["groups"][0]["run_id"], run.as_str(), "{stats}");
+        assert_eq!(answered(&stack, &run), [1]);
+
+        stack.heal(&word);
+        let mut dry = body.clone();
+        dry["dry_run"] = json!(true);
+        let would = stack.api.post(&format!("/v1/dlq/{run}/retry"), &dry).must(200);
+        assert_eq!((&would["would"]["action"], &would["would"]["step"]["kind"]), (&json!(action), &json!(first)), "{would}");
+        assert_eq!(stack.run(&run)["status"], "dead", "a dry run does nothing");
+        stack.api.post(&format!("/v1/dlq/{run}/retry"), &body).must(202);
+        stack.wait_until(&run, "completed");
+        assert_eq!(answered(&stack, &run), steps, "{action}");
+    }
+}
+
+#[test]
+fn a_dead_run_that_is_given_up_stays_on_record_and_leaves_the_queue() {
+    let stack = Stack::alone();
+    let (run, _) = dead_run(&stack);
+    wait_for_death(&stack, &run);
+    let count = |query: &str| {
+        list(&stack.api.get(&format!("/v1/dlq?limit=100&{query}")).must(200), "entries")
+            .iter()
+            .filter(|entry| entry["run_id"] == run.as_str())
+            .count()
+    };
+    assert_eq!(
+        (count("code=provider_unavailable&sort=-attempts"), count("code=provider_timeout"), count("text=nothing+like+it")),
+        (1, 0, 0)
+    );
+    assert_eq!(stack.api.post(&format!("/v1/dlq/{run}/discard"), &json!({})).refused(400, Some("reason"))["code"], "invalid_request");
+    stack.api.post(&format!("/v1/dlq/{run}/discard"), &json!({"reason": "nobody waits for it"})).must(200);
+    let given_up = stack.run(&run);
+    let Some(last) = list(&given_up, "transitions").last() else { panic!("no transitions: {given_up}") };
+    assert_eq!((&given_up["status"], &last["note"]), (&json!("cancelled"), &json!("nobody waits for it")), "{last}");
+    wait_for("it to leave the list and the queue", LONG, || {
+        stack.invoke("sweeper");
+        if (stack.dead_letters.depth(), count("")) == (0, 0) { Ok(()) } else { Err(format!("{:?}", stack.dead_letters.look())) }
+    });
+}
+
+#[test]
+fn a_move_by_the_queue_itself_in_the_middle_of_our_retries_and_of_traffic_loses_and_doubles_nothing() {
+    let stack = Stack::alone();
+    let dead: Vec<_> = (0..8).map(|_| dead_run(&stack)).collect();
+    for (run, word) in &dead {
+        wait_for_death(&stack, run);
+        stack.heal(word);
+    }
+    let mut fresh_runs = Vec::new();
+    stack.dead_letters.start_move(&stack.tasks, 4);
+    for (run, _) in &dead {
+        fresh_runs.push(stack.start(&fresh("healthy")));
+        let retry = stack.api.post(&format!("/v1/dlq/{run}/retry"), &Value::Null);
+        // The move may have been faster.
+        assert!([202, 409].contains(&retry.status), "{}: {}", retry.status, retry.body);
+    }
+    for run in dead.iter().map(|(run, _)| run).chain(&fresh_runs) {
+        stack.wait_until(run, "completed");
+        assert_eq!(answered(&stack, run).len(), 1, "{run} is answered once");
+    }
+    wait_for("both queues to be empty", LONG, || {
+        stack.invoke("sweeper");
+        let depths = (stack.dead_letters.depth(), stack.tasks.depth());
+        if depths == (0, 0) { Ok(()) } else { Err(format!("{depths:?}")) }
+    });
 }

@@ -114,7 +114,9 @@ impl DlqApi {
     pub(crate) async fn retry(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
         let id: RunId = call.id("id")?;
         let tenant = self.tenant(principal, call)?;
-        let body: RetryBody = if call.body.is_empty() { RetryBody::default() } else { json_body(&call.body)? };
+        // Some clients cannot send nothing.
+        let is_none = matches!(call.body.trim_ascii(), b"" | b"null");
+        let body: RetryBody = if is_none { RetryBody::default() } else { json_body(&call.body)? };
         let dry_run = body.dry_run;
         let retry = self.retry_of(&tenant, id, body, principal).await?;
         if dry_run {

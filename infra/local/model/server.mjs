@@ -9,7 +9,8 @@
 //   "echo ..."                   the answer is "You said: echo ..."; "echo after 2 clocks ..." asks the tool `clock` twice first,
 //                                "echo after asking ..." asks a person
 //   "fails 3 times ..."          the first three calls with exactly this prompt get a 500, later ones an answer
-//   "fails until healed ..."     each call gets a 500 until POST /reprise/heal with a body that is part of the prompt
+//   "fails until healed ..."     each call gets a 500 until POST /reprise/heal with a body that is part of the prompt;
+//                                "echo after 1 clock, then fails until healed ..." only the call after the tools
 //
 // So a test that puts something unique into its prompt can let a run die and retry it with success, beside other tests.
 // aimock itself: GET /__aimock/journal lists the requests (filters: path, status, limit, offset), POST
@@ -55,7 +56,10 @@ function failsSoManyTimes(request) {
 }
 
 function failsUntilHealed(request) {
-  if (!healed.some((part) => prompt(request).includes(part))) return failure;
+  if (!healed.some((part) => prompt(request).includes(part))) {
+    const said = prompt(request).includes("then fails until healed") ? echo(request) : {};
+    return said.toolCalls ? said : failure;
+  }
   return ECHO.test(prompt(request)) ? echo(request) : answer;
 }
 
