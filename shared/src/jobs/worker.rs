@@ -24,6 +24,8 @@ pub const LEASE: Duration = Duration::from_secs(35);
 const SIDE_BY_SIDE: usize = 16;
 /// A wait up to this is waited for; before a longer one the function ends, and a message with a delay comes back.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// No wait is shorter: a clock of milliseconds would stand still.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// How often runs are looked at that a job waits for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same for a canary, which may take as long as its model does.
@@ -157,7 +159,7 @@ impl Worker {
             return self.watch(job, canary).await;
         }
         if let Some(pause) = job.not_before.filter(|at| *at > now).map(|at| between(now, at)) {
-            return Ok(Step::Wait(pause));
+            return Ok(Step::Wait(pause.max(SHORTEST_WAIT)));
         }
         if job.canary_is_under_way() {
             job.watch_canary(now);

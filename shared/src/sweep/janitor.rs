@@ -1,16 +1,19 @@
 //! Tidies the dead-letter queue: deletes letters that mean nothing any more, and leaves those that an operator needs.
 //!
 //! Looking at a message hides it from everybody else. So a look is short and small, hides for seconds even if it dies half-way, and does not
-//! happen while a move task works on the queue, which would pass over what is hidden.
+//! happen while a move task works on the queue, which would pass over what is hidden. After a bulk action thousands of letters mean nothing:
+//! one look follows the other while they find such.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
 use crate::domain::clock::{Clock, between};
+use crate::domain::id::{RunId, TenantId};
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::domain::task::{Message, Task};
@@ -20,7 +23,11 @@ use crate::operate::Records;
 use crate::telemetry::chain;
 
 /// Letters that one look takes at most.
-const MOST: usize = 100;
+const MOST: usize = 500;
+/// Batches of ten that are taken side by side.
+const SIDE_BY_SIDE: usize = 5;
+/// Letters of a batch.
+const BATCH: usize = 10;
 /// How long a letter is hidden if the look dies; a look gives letters back as soon as it ends.
 const HIDDEN: Duration = Duration::from_secs(5);
 /// A look takes no further letters after this, so that it ends before the first ones show up again.
@@ -74,19 +81,25 @@ pub struct Janitor {
 }
 
 impl Janitor {
-    /// One look. Returns how many letters were deleted; what goes wrong is logged, and the next look's.
-    pub async fn tidy(&self) -> u32 {
-        let mut kept = Vec::new();
+    /// One look, and further ones until then while they find something to delete. Returns how many letters were deleted; what goes
+    /// wrong is logged, and the next tick's.
+    pub async fn tidy(&self, until: Timestamp) -> u32 {
         let mut deleted = 0;
-        if let Err(error) = self.look(&mut kept, &mut deleted).await {
-            tracing::warn!(error = %chain(&error), "the dead letters were not tidied");
+        loop {
+            let (mut kept, before) = (Vec::new(), deleted);
+            let looked = self.look(&mut kept, &mut deleted).await;
+            if let Err(error) = &looked {
+                tracing::warn!(error = %chain(error), "the dead letters were not tidied");
+            }
+            if !kept.is_empty()
+                && let Err(error) = self.letters.give_back(&kept).await
+            {
+                tracing::warn!(error = %chain(&error), hidden = kept.len(), "dead letters stay hidden for {} s", HIDDEN.as_secs());
+            }
+            if looked.is_err() || deleted == before || self.clock.now() >= until {
+                return deleted;
+            }
         }
-        if !kept.is_empty()
-            && let Err(error) = self.letters.give_back(&kept).await
-        {
-            tracing::warn!(error = %chain(&error), hidden = kept.len(), "dead letters stay hidden for {} s", HIDDEN.as_secs());
-        }
-        deleted
     }
 
     /// Kept letters are hidden until the end of the look, so that each batch is a new one. A message that the transport sent twice may
@@ -97,12 +110,14 @@ impl Janitor {
         let mut seen = 0;
         // Not until there are no more: to find that out takes a second, in which those in hand are hidden.
         while seen < count && between(begun, self.clock.now()) < LONGEST {
-            let batch = self.letters.take(HIDDEN).await?;
+            let takes = (count - seen).div_ceil(BATCH).min(SIDE_BY_SIDE);
+            let batch: Vec<Letter> = try_join_all((0..takes).map(|_| self.letters.take(HIDDEN))).await?.into_iter().flatten().collect();
             if batch.is_empty() {
                 break;
             }
             seen += batch.len();
-            let verdicts = join_all(batch.iter().map(|letter| self.judge(letter))).await;
+            let runs = self.runs_of(&batch).await;
+            let verdicts = join_all(batch.iter().map(|letter| self.judge(letter, &runs))).await;
             let mut useless = Vec::new();
             for (letter, verdict) in batch.into_iter().zip(verdicts) {
                 match verdict {
@@ -127,20 +142,34 @@ impl Janitor {
         Ok(())
     }
 
+    /// The runs that letters are about, by tenant; those of a tenant whose runs could not be read are left out.
+    async fn runs_of(&self, letters: &[Letter]) -> HashMap<TenantId, HashMap<RunId, Run>> {
+        let mut wanted: HashMap<TenantId, Vec<RunId>> = HashMap::new();
+        for task in letters.iter().filter_map(|letter| Task::from_body(&letter.body).ok()) {
+            let runs = wanted.entry(task.tenant).or_default();
+            // A key may be asked for once.
+            if !runs.contains(&task.run) {
+                runs.push(task.run);
+            }
+        }
+        let mut found = HashMap::new();
+        for (tenant, ids) in wanted {
+            match self.records.runs(&tenant, &ids).await {
+                Ok(runs) => drop(found.insert(tenant, runs.into_iter().map(|run| (run.id, run)).collect())),
+                Err(error) => tracing::warn!(runs = ids.len(), error = %chain(&error), "the runs of dead letters could not be read"),
+            }
+        }
+        found
+    }
+
     /// In doubt a letter stays.
-    async fn judge(&self, letter: &Letter) -> Verdict {
+    async fn judge(&self, letter: &Letter, runs: &HashMap<TenantId, HashMap<RunId, Run>>) -> Verdict {
         let task = match Message::from_body(&letter.body) {
             Ok(Message::Run(task)) => task,
             Ok(Message::Canary(_)) => return Verdict::Delete("a canary that did not arrive"),
             Err(_) => return self.judge_poison(letter).await,
         };
-        match self.records.run(&task.tenant, task.run).await {
-            Ok(run) => verdict(&task, run.as_ref()),
-            Err(error) => {
-                tracing::warn!(run.id = %task.run, error = %chain(&error), "the run of a dead letter could not be read");
-                Verdict::Keep
-            }
-        }
+        runs.get(&task.tenant).map_or(Verdict::Keep, |runs| verdict(&task, runs.get(&task.run)))
     }
 
     /// Somebody may have put it here directly: then nobody has noted it.
@@ -175,7 +204,7 @@ fn verdict(task: &Task, run: Option<&Run>) -> Verdict {
 
 /// Whether two letters are about the same enqueue of the same run. A look that took too long may see the same letter again.
 fn is_again(one: &Letter, other: &Letter) -> bool {
-    one.id != other.id && matches!((Task::from_body(&one.body), Task::from_body(&other.body)), (Ok(one), Ok(other)) if one == other)
+    one.id != other.id && one.body == other.body && Task::from_body(&one.body).is_ok()
 }
 
 /// What a letter is about, for the log; never its text.

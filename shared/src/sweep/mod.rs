@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join_all, join4};
+use futures_util::future::{join, join_all, join3};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -37,6 +37,8 @@ pub const SHARDS: u8 = 8;
 pub const LOOK_AHEAD: Duration = Duration::from_secs(70);
 /// What a tick leaves of its invocation: time to end the entries in hand, whose calls may be retried for 8 s each.
 pub const MARGIN: Duration = Duration::from_secs(10);
+/// How long a tick tidies at most: the next one's is not far.
+const TIDYING: Duration = Duration::from_secs(45);
 /// Between two rounds at least. What falls due meanwhile is swept in one round.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
 /// Entries read at once.
@@ -175,17 +177,11 @@ impl Sweeper {
         let margin = jiff::SignedDuration::try_from(MARGIN).unwrap_or_default();
         let end = after(begun, LOOK_AHEAD).min(deadline.checked_sub(margin).unwrap_or(begun));
 
-        let (mut round, letters_deleted, jobs_woken, is_sent) =
-            join4(self.round(end), self.janitor.tidy(), self.watchman.wake_all(), self.send_canary(begun)).await;
-        let mut tally = Tally { letters_deleted, jobs_woken, ..Tally::default() };
-        tally.add(&round.tally);
-        let is_marked = self.mark(&tally).await;
-        while let Some(pause) = self.pause(round.next, end) {
-            self.clock.sleep(pause).await;
-            round = self.round(end).await;
-            tally.add(&round.tally);
-        }
-        if tally.rounds > 1 {
+        // Beside all else: thousands of letters take longer than a dead worker's run should wait.
+        let tidying = self.janitor.tidy(end.min(after(begun, TIDYING)));
+        let (letters_deleted, (mut tally, is_alive)) = join(tidying, self.sweep_until(begun, end)).await;
+        tally.letters_deleted = letters_deleted;
+        if tally.rounds > 1 || letters_deleted > 0 {
             self.mark(&tally).await;
         }
         tracing::info!(
@@ -203,11 +199,25 @@ impl Sweeper {
             jobs_woken = tally.jobs_woken,
             "swept"
         );
-        match (tally.unread, is_sent && is_marked) {
+        match (tally.unread, is_alive) {
             (0, true) => Ok(tally),
             (0, false) => Err(TickError::Mute),
             (_, _) => Err(TickError::Blind),
         }
+    }
+
+    /// Sweeps what is due and what falls due until `end`. What was done, and whether the signs of life were given.
+    async fn sweep_until(&self, begun: Timestamp, end: Timestamp) -> (Tally, bool) {
+        let (mut round, jobs_woken, is_sent) = join3(self.round(end), self.watchman.wake_all(), self.send_canary(begun)).await;
+        let mut tally = Tally { jobs_woken, ..Tally::default() };
+        tally.add(&round.tally);
+        let is_marked = self.mark(&tally).await;
+        while let Some(pause) = self.pause(round.next, end) {
+            self.clock.sleep(pause).await;
+            round = self.round(end).await;
+            tally.add(&round.tally);
+        }
+        (tally, is_sent && is_marked)
     }
 
     /// How long to wait for `next`; `None` when it is the next tick's.

@@ -293,7 +293,7 @@ async fn the_janitor_deletes_what_means_nothing_and_leaves_the_dead_and_the_pois
     }
     deleted.push(a_run_in(RunState::Dead, 1).task().to_body());
     let letters = Arc::new(LetterBox::with(&[kept.clone(), deleted.clone()].concat()));
-    assert_eq!(janitor(letters.clone(), store).tidy().await, 13);
+    assert_eq!(janitor(letters.clone(), store).tidy(start()).await, 13);
     assert_eq!(letters.bodies(), kept);
     assert!(letters.hidden.lock().unwrap().is_empty());
 }
@@ -306,7 +306,7 @@ async fn of_two_letters_of_one_message_the_janitor_leaves_the_same_one_in_whatev
     for ids in [["m1", "m2"], ["m2", "m1"]] {
         let letters = ids.map(|id| Letter { id: id.into(), body: dead.task().to_body(), receipt: id.into(), ..Letter::default() });
         let letters = Arc::new(LetterBox { letters: Mutex::new(letters.to_vec()), ..LetterBox::default() });
-        assert_eq!(janitor(letters.clone(), store.clone()).tidy().await, 1);
+        assert_eq!(janitor(letters.clone(), store.clone()).tidy(start()).await, 1);
         assert_eq!(letters.letters.lock().unwrap()[0].id, "m1");
     }
 }
@@ -319,7 +319,7 @@ async fn a_letter_that_shows_up_again_during_a_look_that_took_too_long_is_no_oth
     let letters =
         ["r1", "r2"].map(|receipt| Letter { id: "m1".into(), body: dead.task().to_body(), receipt: receipt.into(), ..Letter::default() });
     let letters = Arc::new(LetterBox { letters: Mutex::new(letters.to_vec()), ..LetterBox::default() });
-    assert_eq!(janitor(letters.clone(), store).tidy().await, 0);
+    assert_eq!(janitor(letters.clone(), store).tidy(start()).await, 0);
 }
 
 #[tokio::test]
@@ -327,22 +327,23 @@ async fn the_janitor_notes_poison_and_deletes_it_once_somebody_has_decided_so() 
     let letters = Arc::new(LetterBox::with(&["poison".to_owned(), "other".to_owned()]));
     let (book, mut janitor) = (Arc::new(MemoryLetters::default()), janitor(letters.clone(), Arc::default()));
     janitor.book = book.clone();
-    assert_eq!(janitor.tidy().await, 0);
+    assert_eq!(janitor.tidy(start()).await, 0);
     let mut record = book.records.lock().unwrap()[&LetterId::of("poison")].clone();
     assert_eq!((record.status, record.receives), (LetterStatus::Open, 0));
     (record.status, record.covers, record.version) = (LetterStatus::Discarded, Some(janitor.clock.now()), 2);
     assert!(book.put_letter(&record).await.unwrap());
-    assert_eq!((janitor.tidy().await, letters.bodies()), (1, vec!["other".to_owned()]));
+    assert_eq!((janitor.tidy(start()).await, letters.bodies()), (1, vec!["other".to_owned()]));
     *book.is_down.lock().unwrap() = true;
-    assert_eq!((janitor.tidy().await, letters.bodies()), (0, vec!["other".to_owned()]), "in doubt it stays");
+    assert_eq!((janitor.tidy(start()).await, letters.bodies()), (0, vec!["other".to_owned()]), "in doubt it stays");
 }
 
 #[tokio::test]
-async fn the_janitor_looks_at_a_hundred_letters_and_keeps_away_from_a_move() {
-    let letters = Arc::new(LetterBox::with(&vec![Canary { sent_at: start() }.to_body(); 130]));
-    assert_eq!(janitor(letters.clone(), Arc::default()).tidy().await, 100);
-    let letters = Arc::new(LetterBox { is_being_moved: true, ..LetterBox::with(&letters.bodies()) });
-    assert_eq!(janitor(letters.clone(), Arc::default()).tidy().await, 0);
+async fn a_look_of_the_janitor_is_bounded_one_follows_the_other_while_they_find_something_and_none_beside_a_move() {
+    let letters = Arc::new(LetterBox::with(&vec![Canary { sent_at: start() }.to_body(); 1_230]));
+    assert_eq!(janitor(letters.clone(), Arc::default()).tidy(start()).await, 500, "time is over: one look");
+    assert_eq!(janitor(letters.clone(), Arc::default()).tidy(after(start(), seconds(45))).await, 730);
+    let letters = Arc::new(LetterBox { is_being_moved: true, ..LetterBox::with(&vec![Canary { sent_at: start() }.to_body(); 30]) });
+    assert_eq!(janitor(letters.clone(), Arc::default()).tidy(start()).await, 0);
     assert_eq!(letters.bodies().len(), 30);
 }
 
@@ -353,11 +354,11 @@ async fn whatever_goes_wrong_the_janitor_gives_back_what_it_holds() {
     store.put(dead.clone());
     let bodies = [dead.task().to_body(), Canary { sent_at: start() }.to_body()];
     let letters = Arc::new(LetterBox { cannot_delete: true, ..LetterBox::with(&bodies) });
-    assert_eq!(janitor(letters.clone(), store.clone()).tidy().await, 0);
+    assert_eq!(janitor(letters.clone(), store.clone()).tidy(start()).await, 0);
     assert_eq!(letters.bodies(), [bodies[0].clone()], "the other one shows up again in a few seconds");
     // A run that cannot be read is no reason to delete its letter.
     store.set_down(true);
     let letters = Arc::new(LetterBox::with(&[a_run_in(RunState::Completed, 1).task().to_body()]));
-    assert_eq!(janitor(letters.clone(), store).tidy().await, 0);
+    assert_eq!(janitor(letters.clone(), store).tidy(start()).await, 0);
     assert_eq!(letters.bodies().len(), 1);
 }
