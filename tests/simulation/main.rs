@@ -13,6 +13,7 @@ mod callers;
 mod consumer;
 mod faults;
 mod invariants;
+mod jobs;
 mod model;
 mod operators;
 mod platform;

@@ -36,7 +36,7 @@ impl World {
     fn operate(&self) {
         let runs: Vec<Run> = self.store.with_tables(|tables| tables.runs.values().cloned().collect());
         let dead: Vec<&Run> = runs.iter().filter(|run| run.state == RunState::Dead).collect();
-        match self.sim.any(0..10) {
+        match self.sim.any(0..13) {
             0 | 1 if !runs.is_empty() => self.cancel(&runs[usize::try_from(self.sim.any(0..runs.len() as u64)).unwrap_or(0)]),
             2..6 if !dead.is_empty() => self.put_back(self.sim.one_of(&dead)),
             6 if !runs.is_empty() => self.delete(&runs[usize::try_from(self.sim.any(0..runs.len() as u64)).unwrap_or(0)]),
@@ -44,6 +44,7 @@ impl World {
                 *locked(&self.poisons) += 1;
                 self.sqs.poison();
             }
+            8..=10 if !dead.is_empty() => self.act_in_bulk(),
             _ => {
                 let process = self.process("operator-");
                 let queue = self.queue(&process);

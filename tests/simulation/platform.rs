@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::consumer::Invocation;
+use crate::jobs::SimJobs;
 use crate::scheduler::locked;
 use crate::sqs::Received;
 use crate::sweeper::{deadline, sweeper};
@@ -66,7 +67,8 @@ impl World {
                 this.sim.sleep(Duration::from_millis(this.sim.any(0..60_000))).await;
                 loop {
                     let process = this.process("sweeper-");
-                    let sweeper = sweeper(&this.store(&process), &this.queue(&process), this.limits.max_attempts);
+                    let jobs = SimJobs::new(&this.sim, &process, &this.jobs);
+                    let sweeper = sweeper(&this.store(&process), &this.queue(&process), &jobs, this.limits.max_attempts);
                     let deadline = deadline(this.sim.now_ms());
                     this.sim.spawn(Some(&process), async move {
                         let _ = sweeper.tick(deadline).await;

@@ -8,23 +8,22 @@ use jiff::Timestamp;
 use shared::domain::run::Run;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
-use shared::fakes::{MemoryJobs, MemoryLetters};
+use shared::fakes::MemoryLetters;
 use shared::jobs::Watchman;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{Backlog, CanaryQueue, Caretaker, DueEntry, DueIndex, Sweeper};
 
 use crate::faults::Fault;
+use crate::jobs::SimJobs;
 use crate::process::ProcessClock;
 use crate::signs::Signs;
 use crate::sqs::SimQueue;
 use crate::store::SimStore;
 
 /// A tick of one process.
-pub(crate) fn sweeper(store: &SimStore, queue: &SimQueue, max_attempts: u32) -> Sweeper {
+pub(crate) fn sweeper(store: &SimStore, queue: &SimQueue, jobs: &SimJobs, max_attempts: u32) -> Sweeper {
     let (sim, process) = (store.sim.clone(), store.process.clone());
     let clock = Arc::new(ProcessClock { sim: sim.clone(), skew: process.skew });
-    // Jobs have no part in these worlds.
-    let jobs = Arc::new(MemoryJobs::default());
     let caretaker = Caretaker {
         journal: Arc::new(store.clone()),
         queue: Arc::new(queue.clone()),
@@ -43,7 +42,7 @@ pub(crate) fn sweeper(store: &SimStore, queue: &SimQueue, max_attempts: u32) -> 
             book: Arc::new(MemoryLetters::default()),
             clock: clock.clone(),
         },
-        watchman: Watchman { store: jobs.clone(), queue: jobs, clock: clock.clone() },
+        watchman: Watchman { store: Arc::new(jobs.clone()), queue: Arc::new(jobs.clone()), clock: clock.clone() },
         clock,
     }
 }

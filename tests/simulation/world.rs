@@ -14,6 +14,7 @@ use shared::tools::Toolbox;
 
 use crate::faults::{Fault, Faults};
 use crate::invariants::Invariants;
+use crate::jobs::Jobs;
 use crate::model::{SimModel, SimTool};
 use crate::process::{Process, ProcessClock};
 use crate::scheduler::{Ended, Sim, locked};
@@ -52,6 +53,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) sqs: Sqs,
     pub(crate) invariants: Arc<Invariants>,
+    pub(crate) jobs: Arc<Jobs>,
     pub(crate) limits: Limits,
     bundle: Arc<Bundle>,
     pub(crate) tenant: TenantId,
@@ -94,6 +96,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
         sim: sim.clone(),
         store,
         invariants,
+        jobs: Arc::default(),
         limits,
         bundle: Arc::new(Bundle::embedded()),
         conversations: Arc::default(),
@@ -112,6 +115,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
     }
     world.start_human();
     world.start_queue_service();
+    world.start_job_service();
     world.start_sweepers();
     let calm = sim.clone();
     sim.spawn(None, async move {
@@ -120,6 +124,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
     });
     let ended = sim.run(MOST_POINTS, || world.is_over());
     world.invariants.at_the_end(&locked(&world.keyed));
+    world.check_jobs();
     if sim.struck() == 0 {
         world.invariants.by_the_book();
     }
@@ -133,7 +138,7 @@ pub(crate) fn simulate(seed: u64, off: &[u32], is_traced: bool) -> Report {
 impl World {
     fn is_over(&self) -> bool {
         let (elapsed, chaos) = (self.sim.elapsed(), self.chaos);
-        if elapsed <= chaos || *locked(&self.busy) > 0 || self.sqs.is_moving() {
+        if elapsed <= chaos || *locked(&self.busy) > 0 || self.sqs.is_moving() || self.still_has_jobs(elapsed) {
             return false;
         }
         if elapsed > chaos + ATTENDED_AFTER {
@@ -154,6 +159,15 @@ impl World {
             return true;
         }
         false
+    }
+
+    /// A job ends, whatever has happened to its workers.
+    fn still_has_jobs(&self, elapsed: Duration) -> bool {
+        let is_open = self.has_open_jobs();
+        if is_open && elapsed > self.chaos + QUIET_WITHIN {
+            self.sim.violated("a job does not end".to_owned());
+        }
+        is_open
     }
 
     /// Once all is quiet, half of the operators move all dead letters back: every dead run must hear of it. Whether that has begun.
