@@ -46,6 +46,8 @@ cargo test --locked --package tests --test runtime
 REPRISE_STACK=test cargo test --locked --package tests --test readme
 # They wait far more than they compute.
 cargo test --locked --package tests --test e2e -- --test-threads=8 "$@"
+# Alone: it has the whole emulator for itself. BULK=10000 infra/checks/e2e.sh for all of it.
+cargo test --locked --package tests --test bulk -- --nocapture
 # OpenAI's own client. After the others: it leaves dead runs behind.
 infra/local/install.sh sdk
 .local/sdk-venv/bin/python -m unittest discover --start-directory tests/sdk --top-level-directory tests

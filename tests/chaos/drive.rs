@@ -216,7 +216,7 @@ fn put_back(stack: &Stack, dead: &[String]) {
         }
     }
     if dead.len() > 1 {
-        let answer = stack.api.send("POST", "/v1/dlq/retry-all", &[], b"null".to_vec());
+        let answer = stack.api.send("POST", "/v1/dlq/retry-all", &[], br#"{"native": true}"#.to_vec());
         if answer.status != 202 {
             say(&format!("retry-all: {} {}", answer.status, answer.body));
         }

@@ -91,11 +91,13 @@ pub(crate) fn operate(stack: &Stack, mut rng: Rng, retried: &Mutex<BTreeSet<Stri
             stack.heal(word);
         }
         say(&format!("an operator retries {run}, twice, and moves all {} dead letters back", dead.len()));
+        let is_native = rng.bool();
         std::thread::scope(|scope| {
             let retry = || drop(post(stack, &format!("/v1/dlq/{run}/retry"), &Value::Null));
             scope.spawn(retry);
             scope.spawn(retry);
-            drop(post(stack, "/v1/dlq/retry-all", &Value::Null));
+            // As a job, or by the queue's own move: both may meet with the others.
+            drop(post(stack, "/v1/dlq/retry-all", &json!({"native": is_native})));
         });
     }
 }

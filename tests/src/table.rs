@@ -41,8 +41,13 @@ impl Stack {
         }
     }
 
+    /// The table's name.
+    ///
+    /// # Panics
+    /// When the stack has none.
     #[track_caller]
-    fn table(&self) -> String {
+    #[must_use]
+    pub fn table(&self) -> String {
         let tables = self.dynamodb("ListTables", &json!({}));
         // Beside it stand those that other tests have made for themselves.
         let of_the_stack = format!("{}-Table-", self.name);
