@@ -1,6 +1,8 @@
 //! Replays without side effects: a call that would change something outside, or wait for a person, is not made. What it gave in the
 //! run that is replayed stands in for it; where that run made no such call, the model is told so.
 
+use std::collections::HashMap;
+
 use super::ports::JournalError;
 use super::{Engine, Stop, waits};
 use crate::domain::agent::Agent;
@@ -39,9 +41,18 @@ impl Engine {
             Err(JournalError::NotFound) => return Ok(None),
             steps => steps?,
         };
+        // As the model made them: the step of a call that waited does not keep all of its arguments.
+        let mut asked = HashMap::new();
         let calls = steps.into_iter().filter(|step| step.index > original.redriven.start.steps).filter_map(|step| match step.body {
-            StepBody::Tool(tool) if tool.call.name == call.name && tool.call.arguments == call.arguments => Some(tool),
-            StepBody::Tool(_) | StepBody::Model(_) | StepBody::Approval(_) => None,
+            StepBody::Model(model) => {
+                asked.extend(model.message.tool_calls.into_iter().map(|call| (call.id.clone(), call)));
+                None
+            }
+            StepBody::Tool(tool) => {
+                let made = asked.get(&tool.call.id).unwrap_or(&tool.call);
+                (made.name == call.name && made.arguments == call.arguments).then_some(tool)
+            }
+            StepBody::Approval(_) => None,
         });
         Ok(calls.into_iter().nth(place))
     }

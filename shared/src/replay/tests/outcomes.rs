@@ -6,7 +6,9 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::domain::definition::ToolUse;
+use crate::domain::run::Cause;
 use crate::engine::ports::ToolSpec;
+use crate::operate::NewAnswer;
 use crate::tools::{Tool, ToolContext, ToolTraits, Toolbox};
 
 /// Charges a card, as it were, and counts.
@@ -49,6 +51,22 @@ async fn a_tool_with_side_effects_is_not_called_unless_somebody_wants_it() {
         assert_eq!(asked.last().unwrap().content.as_deref(), Some(heard), "what the model was told of its call");
         assert_eq!(w.store.get(runs[0].id).unwrap().state, RunState::Completed);
     }
+}
+
+#[tokio::test]
+async fn what_a_person_answered_then_is_not_asked_again() {
+    let asks = || Scripted::CallsWith("ask_human", json!({"question": "May I?", "expires_in_seconds": 600}));
+    let w = world(Vec::new(), vec![asks(), Scripted::Says("done".into()), asks()]);
+    let waiting = w.ask("go", None).await;
+    let cause = Cause { at: w.clock.now(), by: "ana", reason: "answered", patience: Duration::ZERO };
+    let yes = NewAnswer { question_id: "q2".into(), text: "yes".into(), approved: None };
+    crate::operate::answer(w.store.as_ref(), w.queue.as_ref(), cause, &tenant(), waiting.id, &yes).await.unwrap();
+    w.work().await;
+    let (_, runs, _) = w.replay(&everything()).await;
+    w.work().await;
+    let run = w.store.get(runs[0].id).unwrap();
+    let told = w.model.asked.lock().unwrap().last().unwrap().last().unwrap().content.clone();
+    assert_eq!((run.state, told.as_deref()), (RunState::Completed, Some("yes")));
 }
 
 #[tokio::test]
