@@ -49,9 +49,10 @@ pub(crate) fn each(
     }
 }
 
-/// `?name=value&…`, or nothing.
+/// `?name=value&…` in the order of the names, whatever keeps the map; or nothing.
 pub(crate) fn encoded(query: &Map<String, Value>) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", segment(&text(value)))).collect();
+    let mut pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", segment(&text(value)))).collect();
+    pairs.sort_unstable();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
