@@ -248,7 +248,7 @@ async fn a_retry_changes_what_it_is_told_to_and_says_why() {
     assert_eq!(world.call(retry(&dead, &body)).await.status, 202);
     let run = world.store.get(dead.id).unwrap();
     assert_eq!((run.agent.as_str(), run.redriven.model.as_ref().map(ToString::to_string)), ("researcher", Some("backup::m".into())));
-    assert_eq!(run.transitions.last().unwrap().note.as_deref(), Some("INC-7"));
+    assert_eq!(run.transitions.last().unwrap().note.as_deref(), Some("INC-7; its agent was `assistant`"));
     assert_eq!((run.redriven.input_no, run.redriven.count), (1, 1));
 }
 
