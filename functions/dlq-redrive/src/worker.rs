@@ -45,10 +45,9 @@ pub struct JobDeliveries {
 
 #[async_trait]
 impl Deliveries for JobDeliveries {
-    async fn deliver(&self, batch: Value, deadline_ms: u64) -> Value {
+    async fn deliver(&self, batch: Value, deadline_ms: u64) -> Result<Value, lambda_http::Error> {
         let mut response = SqsBatchResponse::default();
-        let messages = serde_json::from_value::<SqsEvent>(batch).map(|event| event.records).unwrap_or_default();
-        for message in messages {
+        for message in serde_json::from_value::<SqsEvent>(batch)?.records {
             if self.settle(&message, deadline_ms).await.is_none() {
                 continue;
             }
@@ -56,7 +55,7 @@ impl Deliveries for JobDeliveries {
             failure.item_identifier = message.message_id.unwrap_or_default();
             response.batch_item_failures.push(failure);
         }
-        serde_json::to_value(response).unwrap_or_default()
+        Ok(serde_json::to_value(response)?)
     }
 }
 

@@ -1,22 +1,17 @@
 //! Questions and answers of many runs, read in batches: three keys for a run at most.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use super::chunks::Joiner;
 use super::items::{Item, Key, Table, event_of, input_of};
-use super::query::{PAGES, too_much};
 use super::unavailable;
 use crate::domain::id::TenantId;
 use crate::domain::run::Run;
 use crate::domain::step::Step;
 use crate::engine::ports::JournalError;
 use crate::operate::{Content, Contents};
-
-/// What DynamoDB reads at once.
-const BATCH: usize = 100;
 
 type Keyed = HashMap<(String, String), Item>;
 
@@ -30,25 +25,6 @@ fn answer_indices(run: &Run) -> impl Iterator<Item = u32> {
 }
 
 impl Table {
-    async fn batch(&self, keys: BTreeSet<(String, String)>) -> Result<Keyed, JournalError> {
-        let keys: Vec<Item> = keys.into_iter().map(|(pk, sk)| Key { pk, sk }.into_item()).collect();
-        let mut found = Keyed::new();
-        for some in keys.chunks(BATCH) {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(some.to_vec())).consistent_read(true).build().map_err(unavailable)?;
-            let mut asked = Some(HashMap::from([(self.name.clone(), wanted)]));
-            for _ in 0..PAGES {
-                let Some(request) = asked.take().filter(|keys| !keys.is_empty()) else { break };
-                let page = self.client.batch_get_item().set_request_items(Some(request)).send().await.map_err(unavailable)?;
-                found.extend(page.responses.unwrap_or_default().into_values().flatten().filter_map(|item| Some((place(&item)?, item))));
-                asked = page.unprocessed_keys;
-            }
-            if asked.is_some_and(|keys| !keys.is_empty()) {
-                return Err(too_much());
-            }
-        }
-        Ok(found)
-    }
-
     async fn answer_of(&self, run: &Run, found: &Keyed) -> Result<Vec<Step>, JournalError> {
         let mut steps = Vec::new();
         for index in answer_indices(run) {
@@ -74,7 +50,7 @@ impl Contents for Table {
     async fn contents(&self, _tenant: &TenantId, runs: &[Run]) -> Result<Vec<Content>, JournalError> {
         let keys =
             runs.iter().flat_map(|run| answer_indices(run).map(|index| Key::step(&run.tenant, run.id, index)).chain([input_key(run)]));
-        let found = self.batch(keys.map(|Key { pk, sk }| (pk, sk)).collect()).await?;
+        let found: Keyed = self.get_all(keys).await?.into_iter().filter_map(|item| Some((place(&item)?, item))).collect();
         let mut contents = Vec::with_capacity(runs.len());
         for run in runs {
             let Key { pk, sk } = input_key(run);

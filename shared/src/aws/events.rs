@@ -24,7 +24,7 @@ impl Events for Table {
     }
 
     async fn events(&self, tenant: &TenantId, ids: &[EventId]) -> Result<Vec<Event>, JournalError> {
-        let items = self.get_all(ids.iter().map(|id| Key::event(tenant, *id)).collect()).await?;
+        let items = self.get_all(ids.iter().map(|id| Key::event(tenant, *id))).await?;
         items.iter().map(event_of).collect()
     }
 }

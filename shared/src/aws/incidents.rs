@@ -13,7 +13,6 @@ use super::expression::Expression;
 use super::items::{Item, Key, Table, from_json, json_text, n, s};
 use super::query::Stretch;
 use super::transact::Refused;
-use super::unavailable;
 use crate::domain::id::IncidentId;
 use crate::domain::incident::{Entry, Incident};
 use crate::engine::ports::JournalError;
@@ -49,18 +48,8 @@ impl Incidents for Table {
     }
 
     async fn incidents(&self, before: Option<IncidentId>, limit: usize) -> Result<Vec<Incident>, JournalError> {
-        let query = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :pk AND sk < :before")
-            .expression_attribute_values(":pk", s(INCIDENTS))
-            .expression_attribute_values(":before", s(before.map_or_else(|| "inc_~".into(), String::from)))
-            .scan_index_forward(false)
-            .consistent_read(true)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
-        let items = query.send().await.map_err(unavailable)?.items.unwrap_or_default();
-        items.iter().map(|item| from_json(item, "body")).collect()
+        let below = before.map_or_else(|| "inc_~".into(), String::from);
+        self.newest_below(INCIDENTS, &below, limit).await?.iter().map(|item| from_json(item, "body")).collect()
     }
 
     async fn entries(&self, id: IncidentId, after: u32, limit: usize) -> Result<Vec<Entry>, JournalError> {

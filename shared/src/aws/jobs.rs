@@ -93,21 +93,8 @@ impl JobStore for Table {
     }
 
     async fn jobs(&self, tenant: &TenantId, before: Option<JobId>, limit: usize) -> Result<Vec<Job>, JournalError> {
-        let to = before.map_or_else(|| "job_~".to_owned(), |job| job.to_string());
-        let query = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .key_condition_expression("pk = :pk AND sk <= :to")
-            .expression_attribute_values(":pk", s(job_key(tenant, "").pk))
-            .expression_attribute_values(":to", s(to))
-            .consistent_read(true)
-            .scan_index_forward(false)
-            // The bound is inclusive, ours is not.
-            .limit(i32::try_from(limit.saturating_add(1)).unwrap_or(i32::MAX));
-        let items = query.send().await.map_err(unavailable)?.items.unwrap_or_default();
-        let jobs = items.iter().map(body).collect::<Result<Vec<Job>, _>>()?;
-        Ok(jobs.into_iter().filter(|job| Some(job.id) != before).take(limit).collect())
+        let below = before.map_or_else(|| "job_~".to_owned(), |job| job.to_string());
+        self.newest_below(&job_key(tenant, "").pk, &below, limit).await?.iter().map(body).collect()
     }
 
     async fn results(&self, tenant: &TenantId, job: JobId, after: Option<&str>, limit: usize) -> Result<Vec<JobResult>, JournalError> {

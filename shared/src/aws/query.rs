@@ -1,6 +1,6 @@
 //! Reading parts of an item collection: steps, turns, archives. Strongly consistent, page by page.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{KeysAndAttributes, Select};
 
@@ -14,6 +14,8 @@ use crate::domain::turn::Turn;
 use crate::engine::ports::JournalError;
 use crate::operate::Range;
 
+/// Keys that DynamoDB reads in one call.
+const BATCH: usize = 100;
 /// Pages of one query: 1 MB each. More than any agent's limits allow and than a function's memory takes; nothing loops for ever.
 pub(super) const PAGES: usize = 64;
 /// What an answer can carry: a reader who set a limit gets no more steps than fit, unless one alone is larger.
@@ -43,25 +45,51 @@ impl Table {
         Ok(get.send().await.map_err(unavailable)?.item)
     }
 
-    /// The items with these keys, at most 100, in any order; what does not exist is left out.
-    pub(super) async fn get_all(&self, keys: Vec<Key>) -> Result<Vec<Item>, JournalError> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// The items with these keys, in any order; what does not exist is left out. A key may be there twice: an index may show a record
+    /// at its old place and at its new one for a moment, and DynamoDB refuses to be asked twice for one item.
+    pub(super) async fn get_all(&self, keys: impl IntoIterator<Item = Key>) -> Result<Vec<Item>, JournalError> {
+        let keys: BTreeSet<(String, String)> = keys.into_iter().map(|Key { pk, sk }| (pk, sk)).collect();
+        let keys: Vec<Item> = keys.into_iter().map(|(pk, sk)| Key { pk, sk }.into_item()).collect();
         let mut items = Vec::with_capacity(keys.len());
-        let keys = keys.into_iter().map(Key::into_item).collect();
-        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build().map_err(unavailable)?;
-        let mut asked = Some(HashMap::from([(self.name.clone(), wanted)]));
-        for _ in 0..PAGES {
-            let Some(request) = asked.take().filter(|keys| !keys.is_empty()) else { break };
-            let page = self.client.batch_get_item().set_request_items(Some(request)).send().await.map_err(unavailable)?;
-            items.extend(page.responses.unwrap_or_default().into_values().flatten());
-            asked = page.unprocessed_keys;
-        }
-        if asked.is_some_and(|keys| !keys.is_empty()) {
-            return Err(too_much());
+        for some in keys.chunks(BATCH) {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(some.to_vec())).consistent_read(true).build().map_err(unavailable)?;
+            let mut asked = Some(HashMap::from([(self.name.clone(), wanted)]));
+            for _ in 0..PAGES {
+                let Some(request) = asked.take().filter(|keys| !keys.is_empty()) else { break };
+                let page = self.client.batch_get_item().set_request_items(Some(request)).send().await.map_err(unavailable)?;
+                items.extend(page.responses.unwrap_or_default().into_values().flatten());
+                asked = page.unprocessed_keys;
+            }
+            if asked.is_some_and(|keys| !keys.is_empty()) {
+                return Err(too_much());
+            }
         }
         Ok(items)
+    }
+
+    /// Items of a partition from the last key below `below` on, backwards, at most `limit`: as many pages as that takes.
+    pub(super) async fn newest_below(&self, pk: &str, below: &str, limit: usize) -> Result<Vec<Item>, JournalError> {
+        let (mut items, mut start) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let query = self
+                .client
+                .query()
+                .table_name(&self.name)
+                .key_condition_expression("pk = :pk AND sk < :below")
+                .expression_attribute_values(":pk", s(pk))
+                .expression_attribute_values(":below", s(below))
+                .consistent_read(true)
+                .scan_index_forward(false)
+                .limit(i32::try_from(limit - items.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start);
+            let page = query.send().await.map_err(unavailable)?;
+            items.extend(page.items.unwrap_or_default());
+            start = page.last_evaluated_key;
+            if start.is_none() || items.len() >= limit {
+                return Ok(items);
+            }
+        }
+        Err(too_much())
     }
 
     /// One page of a stretch, in order, at most `limit` items.

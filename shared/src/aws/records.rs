@@ -75,7 +75,7 @@ impl Records for Table {
     }
 
     async fn runs(&self, tenant: &TenantId, ids: &[RunId]) -> Result<Vec<Run>, JournalError> {
-        let items = self.get_all(ids.iter().map(|id| Key::run(tenant, *id)).collect()).await?;
+        let items = self.get_all(ids.iter().map(|id| Key::run(tenant, *id))).await?;
         let mut runs: Vec<Run> = items.into_iter().map(run_of).collect::<Result<_, _>>()?;
         // DynamoDB answers in any order.
         runs.sort_unstable_by_key(|run: &Run| std::cmp::Reverse(run.id));

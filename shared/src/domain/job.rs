@@ -361,7 +361,10 @@ impl Job {
     }
 
     /// What is acted on next, and where it goes on behind that.
-    pub fn plan(&mut self, batch: Vec<Item>, cursor: Option<String>, now: Timestamp) {
+    pub fn plan(&mut self, mut batch: Vec<Item>, cursor: Option<String>, now: Timestamp) {
+        // An index may show one run at two places for a moment, and the results of a batch are written together, each once.
+        let mut names = std::collections::BTreeSet::new();
+        batch.retain(|item| names.insert(item.key.clone()));
         self.is_exhausted = cursor.is_none();
         self.cursor = cursor;
         // Not counted from the time that it should have begun: what was lost is not made up for by going faster.

@@ -43,7 +43,10 @@ enum Whole {
 pub trait Deliveries: Send + Sync {
     /// Works through a batch and says which of it is not done, in the words of the service that delivers. `deadline_ms` is when the
     /// invocation ends, in milliseconds since 1970; it may be long past where the runtime does not know it.
-    async fn deliver(&self, batch: Value, deadline_ms: u64) -> Value;
+    ///
+    /// # Errors
+    /// When the batch cannot be read: the invocation fails, so that its messages come back.
+    async fn deliver(&self, batch: Value, deadline_ms: u64) -> Result<Value, lambda_http::Error>;
 }
 
 /// Serves `api` until the sandbox ends.
@@ -69,7 +72,7 @@ async fn run(api: Arc<dyn Api>, deliveries: Option<Arc<dyn Deliveries>>) -> Resu
         let (api, begun, deliveries) = (Arc::clone(&api), begun.clone(), deliveries.clone());
         async move {
             if let Some(deliveries) = deliveries.filter(|_| is_batch(event.payload.get())) {
-                let done = deliveries.deliver(serde_json::from_str(event.payload.get())?, event.context.deadline).await;
+                let done = deliveries.deliver(serde_json::from_str(event.payload.get())?, event.context.deadline).await?;
                 return Ok(FunctionResponse::BufferedResponse(Whole::Delivery(done)));
             }
             let request: LambdaRequest = serde_json::from_str(event.payload.get())?;
