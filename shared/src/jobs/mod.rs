@@ -1,6 +1,6 @@
 //! Bulk actions: they are asked for, recorded, and carried out by workers that a queue of their own wakes, slice by slice.
 //!
-//! This file is what they take of the world. [`start`] records a job, `worker` carries one out, a [`Work`] is what one kind of job
+//! This file is what they take of the world. [`Desk::start`] records a job, `worker` carries one out, a [`Work`] is what one kind of job
 //! does. The record says all of it ([`crate::domain::job`]): a worker that is killed is followed by another, which goes on from there
 //! (ADR 0023).
 
