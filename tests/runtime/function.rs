@@ -117,6 +117,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("REQUIRE_COMPILED", "false"),
         ("BACKLOG_THRESHOLD", "10000"),
         ("DEAD_LETTER_THRESHOLD", "100"),
+        ("REDACT_KEYS", ""),
         ("LOG_LEVEL", "info"),
     ];
     let Some((_, read)) = FUNCTIONS.iter().find(|(function, _)| *function == name) else { panic!("no function is named {name}") };
