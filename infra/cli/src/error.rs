@@ -24,11 +24,13 @@ pub(crate) struct Error {
     log: Option<PathBuf>,
     hint: Option<String>,
     code: u8,
+    /// Whether the same may succeed in a moment: nothing answered, or the other side said that it is busy or down.
+    passing: bool,
 }
 
 impl Error {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), cause: Vec::new(), log: None, hint: None, code: FAILED }
+        Self { message: message.into(), cause: Vec::new(), log: None, hint: None, code: FAILED, passing: false }
     }
 
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
@@ -55,8 +57,18 @@ impl Error {
         self
     }
 
+    pub(crate) fn passing(mut self, passing: bool) -> Self {
+        self.passing = passing;
+        self
+    }
+
     pub(crate) fn code(&self) -> u8 {
         self.code
+    }
+
+    /// Whether it makes sense to ask the same again in a moment.
+    pub(crate) fn may_pass(&self) -> bool {
+        self.passing
     }
 
     /// Puts the name of the phase in front of the sentence.

@@ -17,6 +17,8 @@ use crate::stack::stop_on_signal;
 /// A job moves within a second; while it does not, the interval doubles up to the slowest.
 const FASTEST: Duration = Duration::from_millis(250);
 const SLOWEST: Duration = Duration::from_secs(3);
+/// A wait of minutes lives through this much without an answer: the job goes on all the same.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Failures that are shown after a job, among its first results; `--results` shows all.
 const SHOWN: usize = 10;
 const LOOKED_AT: usize = 1000;
@@ -102,22 +104,36 @@ impl Desk<'_> {
         Ok(self.code(&job))
     }
 
-    /// Waits until a job has ended. An interruption and a time-out leave it as it is, and say how to come back to it.
+    /// Waits until a job has ended. An interruption, a time-out and a deployment that does not answer for long leave it as it is, and
+    /// say how to come back to it.
     pub(crate) fn until_end(&self, kind: Kind, id: &str, timeout: u64) -> Result<Value> {
         let (begun, stop) = (Instant::now(), stop_on_signal()?);
-        let (mut interval, mut before) = (FASTEST, Value::Null);
+        let (mut interval, mut before, mut answered) = (FASTEST, Value::Null, begun);
         let path = format!("{}/{}", kind.path, segment(id));
         loop {
-            let job = self.http.fetch(&path)?;
-            if has_ended(&job) {
-                self.screen.end_progress();
-                return Ok(job);
-            }
-            self.screen.progress(&line(&job));
+            let failure = match self.http.fetch(&path) {
+                Ok(job) if has_ended(&job) => {
+                    self.screen.end_progress();
+                    return Ok(job);
+                }
+                Ok(job) => {
+                    interval = if job["counts"] == before["counts"] { (interval * 2).min(SLOWEST) } else { FASTEST };
+                    (before, answered) = (job, Instant::now());
+                    None
+                }
+                Err(error) if error.may_pass() => {
+                    interval = (interval * 2).min(SLOWEST);
+                    Some(error)
+                }
+                Err(error) => return Err(error.because(format!("the job {id} goes on"))),
+            };
+            let state = if before.is_null() { "nothing is known of it yet".to_owned() } else { line(&before) };
+            self.screen.progress(&format!("{id}  {state}{}", if failure.is_some() { " · no answer" } else { "" }));
             let unfinished = |why: &str, code| {
                 self.screen.end_progress();
                 let hint = format!("it goes on; look with `{0} {id} --wait`, cancel with `{0} {id} --cancel`", kind.command);
-                Err(Error::new(format!("{why}: {}", line(&job))).with_code(code).with_hint(hint))
+                let error = Error::new(format!("{why}: {state}")).with_code(code).with_hint(hint);
+                Err(failure.iter().fold(error, |error, failure| error.because(failure.render())))
             };
             if stop.load(Ordering::Relaxed) {
                 return unfinished("interrupted", INTERRUPTED);
@@ -125,8 +141,9 @@ impl Desk<'_> {
             if begun.elapsed() >= Duration::from_secs(timeout) {
                 return unfinished(&format!("the job has not ended after {timeout} s"), UNFINISHED);
             }
-            interval = if job["counts"] == before["counts"] { (interval * 2).min(SLOWEST) } else { FASTEST };
-            before = job;
+            if failure.is_some() && answered.elapsed() >= PATIENCE {
+                return unfinished(&format!("nobody could say for {} s how far it is", PATIENCE.as_secs()), UNFINISHED);
+            }
             pause(interval, &stop);
         }
     }
@@ -162,7 +179,7 @@ fn skipped(job: &Value) -> u64 {
 }
 
 /// Sleeps, and wakes soon after an interruption.
-fn pause(interval: Duration, stop: &AtomicBool) {
+pub(crate) fn pause(interval: Duration, stop: &AtomicBool) {
     let end = Instant::now() + interval;
     while Instant::now() < end && !stop.load(Ordering::Relaxed) {
         std::thread::sleep(FASTEST.min(end.saturating_duration_since(Instant::now())));

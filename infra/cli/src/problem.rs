@@ -38,7 +38,7 @@ pub(crate) fn explain(reply: &Reply) -> Error {
     if problem.detail.is_none() && problem.message.is_none() && problem.code.is_none() && !reply.body.trim().is_empty() {
         error = error.because(crate::out::brief(&reply.body, 300));
     }
-    error.with_hint(advice(reply.status, problem.retry_after))
+    error.passing(reply.status == 429 || reply.status >= 500).with_hint(advice(reply.status, problem.retry_after))
 }
 
 fn advice(status: u16, retry_after: Option<u64>) -> String {

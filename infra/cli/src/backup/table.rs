@@ -69,17 +69,19 @@ impl Table for Deployed {
 impl Deployed {
     /// Asks again where that may help: what this asks may be repeated.
     fn patiently(&self, method: Method, path: &str, body: &[u8]) -> Result<Value> {
-        for attempt in 1.. {
-            let reply = self.http.send(method.clone(), path, &[("content-type", "application/json")], body)?;
-            if reply.is_success() {
-                return Ok(reply.json());
+        let mut attempt = 0;
+        loop {
+            let reply = self.http.send(method.clone(), path, &[("content-type", "application/json")], body);
+            let error = match reply {
+                Ok(reply) if reply.is_success() => return Ok(reply.json()),
+                Ok(reply) => explain(&reply),
+                Err(error) => error,
+            };
+            attempt += 1;
+            if !error.may_pass() || attempt >= TRIES {
+                return Err(error);
             }
-            let may_pass = reply.status == 429 || reply.status >= 500;
-            if !may_pass || attempt >= TRIES {
-                return Err(explain(&reply));
-            }
-            std::thread::sleep(PAUSE * (1 << attempt.min(6)));
+            std::thread::sleep(PAUSE * (1 << (attempt - 1)));
         }
-        unreachable!("the loop returns")
     }
 }

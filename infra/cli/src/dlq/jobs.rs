@@ -23,6 +23,8 @@ pub(super) fn list(desk: &Desk<'_>, limit: usize) -> Result<ExitCode> {
 pub(super) fn one(desk: &Desk<'_>, wanted: &Job) -> Result<ExitCode> {
     let path = format!("{}/{}", JOBS.path, segment(&wanted.id));
     if wanted.wait {
+        // Whether it is there at all and may be looked at is known at once; only the wait is patient.
+        desk.http.fetch(&path)?;
         return desk.wait(JOBS, &wanted.id, wanted.timeout);
     }
     if wanted.results {

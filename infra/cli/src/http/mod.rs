@@ -133,7 +133,7 @@ impl Http {
 
     fn answer(&self, outcome: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Reply> {
         let failed = |error: ureq::Error| {
-            Error::unreachable(format!("no answer from {}", self.base)).because(error).with_hint(if is_loopback(&self.base) {
+            Error::unreachable(format!("no answer from {}", self.base)).passing(true).because(error).with_hint(if is_loopback(&self.base) {
                 "is it running? `reprise stack status`"
             } else {
                 "check the address (`--url`, `--profile`) and the network"

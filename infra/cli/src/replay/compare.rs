@@ -1,21 +1,24 @@
 //! Old and new runs of a replay, side by side.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::REPLAYS;
-use crate::error::Result;
+use crate::error::{INTERRUPTED, Result, UNFINISHED};
 use crate::http::segment;
-use crate::job::Desk;
+use crate::job::{Desk, pause};
 use crate::out::{printable, show_rows};
 use crate::pages;
 use crate::screen::{Screen, text};
+use crate::stack::stop_on_signal;
 
 /// Up to so many are shown with their answers; more have a line each.
 const IN_FULL: usize = 3;
 
-/// A run that was started takes seconds at least; who waits longer looks less often, because a look reads all of the runs.
+/// A run that was started takes seconds at least; who waits longer looks less often.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 const SLOWEST_LOOK: Duration = Duration::from_secs(8);
 
@@ -25,22 +28,71 @@ pub(super) fn show(desk: &Desk<'_>, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Shows them once the new runs have ended, or wait for a person, or so many seconds have passed: a job has ended when its runs are
-/// started.
-pub(super) fn show_ended(desk: &Desk<'_>, id: &str, timeout: u64) -> Result<()> {
-    let (begun, mut interval) = (Instant::now(), FIRST_LOOK);
+/// Shows them once the new runs have ended or wait for a person: a job has ended when its runs are started. After so many seconds, and
+/// when interrupted, it shows what there is.
+pub(super) fn show_ended(desk: &Desk<'_>, id: &str, timeout: u64) -> Result<Option<u8>> {
+    let (begun, stop, mut interval) = (Instant::now(), stop_on_signal()?, FIRST_LOOK);
+    let mut results = Results::new(id);
     loop {
-        let found = fetch(desk, id)?;
-        let results = found["results"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let left = results.iter().filter(|result| goes_on(result)).count();
-        if left == 0 || begun.elapsed() >= Duration::from_secs(timeout) {
-            desk.screen.end_progress();
-            show_rows(desk.format, &found, "results", |found| render(desk.screen, found));
-            return Ok(());
+        results.look(desk)?;
+        let left = results.rows().filter(|result| goes_on(result)).count();
+        let code = match left {
+            0 => None,
+            _ if stop.load(Ordering::Relaxed) => Some(INTERRUPTED),
+            _ if begun.elapsed() >= Duration::from_secs(timeout) => Some(UNFINISHED),
+            left => {
+                desk.screen.progress(&format!("{left} of {} new runs go on", results.rows().count()));
+                pause(interval, &stop);
+                interval = (interval * 2).min(SLOWEST_LOOK);
+                continue;
+            }
+        };
+        desk.screen.end_progress();
+        let found = json!({"results": results.rows().collect::<Vec<_>>(), "next_cursor": null});
+        show_rows(desk.format, &found, "results", |found| render(desk.screen, found));
+        if code.is_some() {
+            desk.screen.remark(&format!("{left} of the new runs go on; look again with `reprise replays {id} --compare`"));
         }
-        desk.screen.progress(&format!("{left} of {} new runs go on", results.len()));
-        std::thread::sleep(interval);
-        interval = (interval * 2).min(SLOWEST_LOOK);
+        return Ok(code);
+    }
+}
+
+/// The results of a job that has ended, page by page: what cannot change any more is not read again.
+struct Results {
+    path: String,
+    /// Where each page begins, and what was on it.
+    pages: Vec<(Value, Vec<Value>)>,
+}
+
+impl Results {
+    fn new(id: &str) -> Self {
+        Self { path: format!("{}/{}/results", REPLAYS.path, segment(id)), pages: Vec::new() }
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Value> {
+        self.pages.iter().flat_map(|(_, rows)| rows)
+    }
+
+    /// Reads all pages the first time, and then those on which a run goes on.
+    fn look(&mut self, desk: &Desk<'_>) -> Result<()> {
+        if self.pages.is_empty() {
+            let mut cursor = Value::Null;
+            return pages::each(desk.http, &self.path, &Map::new(), "results", usize::MAX, |page, rows| {
+                let next = page["next_cursor"].clone();
+                self.pages.push((std::mem::replace(&mut cursor, next), rows));
+                Ok(ControlFlow::Continue(()))
+            });
+        }
+        for (cursor, rows) in self.pages.iter_mut().filter(|(_, rows)| rows.iter().any(goes_on)) {
+            let cursor = (!cursor.is_null()).then(|| ("cursor".to_owned(), cursor.clone()));
+            match pages::fetch(desk.http, &self.path, &cursor.into_iter().collect(), "results", rows.len()) {
+                Ok(page) => *rows = page["results"].as_array().cloned().unwrap_or_default(),
+                // What was seen before stays; the next look may say more.
+                Err(error) if error.may_pass() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -32,8 +32,8 @@ pub(crate) fn execute(replay: &Replay, env: &Env) -> Result<ExitCode> {
     }
     let Some(id) = desk.start(REPLAYS, REPLAYS.path, &body, &bulk)? else { return Ok(ExitCode::SUCCESS) };
     let job = desk.until_end(REPLAYS, &id, bulk.timeout)?;
-    compare::show_ended(&desk, &id, bulk.timeout)?;
-    Ok(desk.code(&job))
+    let unfinished = compare::show_ended(&desk, &id, bulk.timeout)?;
+    Ok(unfinished.map_or_else(|| desk.code(&job), ExitCode::from))
 }
 
 fn body(replay: &Replay) -> Result<Map<String, Value>> {
@@ -97,7 +97,11 @@ pub(crate) fn look(replays: &Replays, env: &Env) -> Result<ExitCode> {
         out::show(replays.format, &job, render);
         return Ok(ExitCode::SUCCESS);
     }
-    let job = if replays.wait { desk.until_end(REPLAYS, id, replays.timeout)? } else { http.fetch(&path)? };
+    // Whether it is there at all is known at once; only the wait is patient.
+    let mut job = http.fetch(&path)?;
+    if replays.wait {
+        job = desk.until_end(REPLAYS, id, replays.timeout)?;
+    }
     if replays.compare {
         compare::show(&desk, id)?;
     } else {

@@ -140,6 +140,35 @@ fn all_done_is_0_stopped_is_1_and_out_of_time_is_3_with_the_way_back() {
 }
 
 #[test]
+fn a_wait_lives_through_a_throttle_an_outage_and_a_broken_connection() {
+    let job_1 = "GET /v1/dlq/jobs/job_1";
+    let stub = Stub::of(&[
+        ("POST /v1/dlq/retry-all", 202, &job("queued", 0, 0)),
+        (job_1, 429, r#"{"message":"Too Many Requests"}"#),
+        (job_1, 200, &job("running", 1, 0)),
+        (job_1, 503, r#"{"title":"Unavailable"}"#),
+        (job_1, 0, ""),
+        (job_1, 200, &job("completed", 3, 0)),
+    ]);
+    let output = stub.reprise(&["dlq", "retry-all", "--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("3 selected, 3 done"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_wait_without_answers_is_unfinished_and_tells_the_way_back_but_what_is_not_there_is_told_at_once() {
+    let down =
+        Stub::of(&[("POST /v1/dlq/retry-all", 202, &job("queued", 0, 0)), ("GET /v1/dlq/jobs/job_1", 503, r#"{"title":"Unavailable"}"#)]);
+    let output = down.reprise(&["dlq", "retry-all", "--yes", "--timeout", "0"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    for part in ["Unavailable", "reprise dlq job job_1 --wait"] {
+        assert!(stderr(&output).contains(part), "{part} is missing in {}", stderr(&output));
+    }
+    assert_eq!(down.reprise(&["dlq", "job", "job_2", "--wait"]).status.code(), Some(1), "there is none");
+    assert_eq!(down.reprise(&["dlq", "job", "job_1", "--wait"]).status.code(), Some(1), "nobody can say whether there is one");
+}
+
+#[test]
 fn more_than_one_run_is_changed_only_after_a_yes() {
     let two = r#"{"dry_run":true,"count":2,"would":[],"refused":[],"warnings":["openai is disabled"]}"#;
     let stub = Stub::of(&[("POST /v1/dlq/discard", 200, two)]);

@@ -142,7 +142,9 @@ fn a_review_is_written_once() {
 fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
     let item = r#"{"pk":{"S":"acme#mark#m"},"sk":{"S":"mark"},"count":{"N":"1"}}"#;
     let page = format!(r#"{{"table":"t","segment":0,"segments":1,"items":[{item}],"next_cursor":null}}"#);
-    let source = Stub::of(&[("GET /v1/backup/items?segment=0&segments=1", 200, &page)]);
+    let first_page = "GET /v1/backup/items?segment=0&segments=1";
+    // A connection that breaks once and a deployment that is down for a moment do not end a backup of hours.
+    let source = Stub::of(&[(first_page, 0, ""), (first_page, 503, "{}"), (first_page, 200, &page)]);
     let folder = Folder::new("backup");
     let archive = folder.0.join("b.tar.gz");
     let path = archive.to_string_lossy();

@@ -29,7 +29,7 @@ fn one_run_with_another_model_is_one_command_and_shows_both_answers() {
         ("GET /v1/replays/job_1", 200, &job("running")),
         ("GET /v1/replays/job_1", 200, &job("completed")),
         ("GET /v1/replays/job_1/results?limit=100", 200, &results(&["evt_1"]).replace("completed", "running")),
-        ("GET /v1/replays/job_1/results?limit=100", 200, &results(&["evt_1"])),
+        ("GET /v1/replays/job_1/results?limit=1", 200, &results(&["evt_1"])),
     ]);
     let output = stub.reprise(&["replay", "run_1", "--model", "openai::m"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -45,6 +45,41 @@ fn one_run_with_another_model_is_one_command_and_shows_both_answers() {
     ] {
         assert!(shown.contains(part), "{part} is missing in {shown}");
     }
+}
+
+#[test]
+fn only_pages_with_runs_that_go_on_are_read_again_and_out_of_time_is_3() {
+    let first = "GET /v1/replays/job_1/results?limit=100";
+    let second = "GET /v1/replays/job_1/results?cursor=c&limit=100";
+    let again = "GET /v1/replays/job_1/results?cursor=c&limit=1";
+    let page = results(&["evt_1"]).replace(r#""next_cursor":null"#, r#""next_cursor":"c""#);
+    let going = results(&["evt_2"]).replace("completed", "running");
+    let stub = |after: &str| {
+        Stub::of(&[
+            ("POST /v1/replays", 202, &job("queued")),
+            ("GET /v1/replays/job_1", 200, &job("completed")),
+            (first, 200, &page),
+            (second, 200, &going),
+            (again, 200, &going),
+            (again, 503, "{}"),
+            (again, 200, after),
+        ])
+    };
+    let done = stub(&results(&["evt_2"]));
+    let replay = ["replay", "--all", "--yes", "--compare"];
+    let output = done.reprise(&replay);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let count = |line: &str| done.lines().iter().filter(|asked| *asked == line).count();
+    assert_eq!((count(first), count(second), count(again)), (1, 1, 3));
+    assert!(stdout(&output).contains("2 different") && !stdout(&output).contains("running"), "{}", stdout(&output));
+
+    let output = stub(&going).reprise(&[&replay[..], &["--timeout", "0"]].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(
+        stdout(&output).contains("1 still going on") && stderr(&output).contains("reprise replays job_1 --compare"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

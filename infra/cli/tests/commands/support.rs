@@ -41,7 +41,7 @@ impl Request {
     }
 }
 
-/// A status and a body.
+/// A status and a body. Status 0: the connection breaks instead.
 pub(crate) type Answer = (u16, String);
 
 /// An HTTP server on loopback that remembers what it was asked. It ends with the test process.
@@ -78,6 +78,9 @@ impl Stub {
                 let request = Request::read(&stream);
                 let (status, body) = answer(&request);
                 remember.lock().unwrap().push(request);
+                if status == 0 {
+                    continue;
+                }
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}", body.len());
                 write!(stream, "{head}\r\nconnection: close\r\n\r\n{body}").unwrap();
             }
