@@ -84,6 +84,6 @@ pub(crate) struct RestoreBackup {
 pub(crate) enum Unfinished {
     /// The sweeper sends them within minutes: only if the deployment of the backup works on them no more
     Resume,
-    /// They lie still until somebody retries (`reprise dlq retry`) or cancels them
+    /// They lie still until somebody puts one back (`reprise dlq retry RUN`), answers it, or cancels it; bulk actions are stopped
     Hold,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::table::Item;
 
@@ -155,8 +155,46 @@ pub(super) fn mend(item: &mut Item, journals: &mut Journals) -> bool {
     there > counted
 }
 
-/// Takes a run out of the index that the sweeper reads: nobody wakes it.
-pub(super) fn hold(item: &mut Item) {
+/// Takes a run out of the index that the sweeper reads: nobody wakes it. One that was running is queued, because no worker has it, and
+/// only what is queued can be put back by somebody.
+pub(super) fn hold(item: &mut Item, at: &str) {
     item.remove("gsi3pk");
     item.remove("gsi3sk");
+    if text(item, "state") != Some("running") {
+        return;
+    }
+    item.insert("state".into(), json!({"S": "queued"}));
+    item.insert("lease_until_ms".into(), json!({"N": "0"}));
+    item.remove("lease_owner");
+    if let Some(partition) = text(item, "gsi2pk").map(|partition| partition.replacen("#running#", "#queued#", 1)) {
+        item.insert("gsi2pk".into(), json!({ "S": partition }));
+    }
+    if let Some(transitions) = item.get_mut("transitions").and_then(|list| list["L"].as_array_mut()) {
+        let fields = [("at", at), ("to", "queued"), ("by", "restore"), ("reason", "held")];
+        let fields: Map<String, Value> = fields.into_iter().map(|(name, value)| (name.to_owned(), json!({ "S": value }))).collect();
+        transitions.push(json!({ "M": fields }));
+    }
+}
+
+/// Ends the record of a bulk action that had not ended: whoever looks sees what it had done, and that nobody goes on with it.
+pub(super) fn stop(item: &mut Item, at: &str) {
+    let Some(mut job) = text(item, "body").and_then(|body| serde_json::from_str::<Value>(body).ok()) else { return };
+    if !matches!(job["status"].as_str(), Some("queued" | "running" | "waiting_for_canary" | "cancelling")) {
+        return;
+    }
+    job["status"] = json!("stopped");
+    job["stopped_because"] = json!("a backup was restored, and it was not to go on");
+    job["ended_at"] = json!(at);
+    if let Some(fields) = job.as_object_mut() {
+        fields.remove("leased_until");
+        fields.remove("not_before");
+    }
+    // Of what it had begun nobody knows.
+    let begun = job["batch"].as_array_mut().map_or(0, |batch| std::mem::take(batch).len() as u64);
+    let count = |name: &str| job["counts"][name].as_u64().unwrap_or_default();
+    let failed = count("failed") + begun;
+    let settled = count("done") + count("skipped") + failed;
+    job["counts"]["failed"] = json!(failed);
+    job["counts"]["selected"] = json!(settled);
+    item.insert("body".into(), json!({"S": job.to_string()}));
 }

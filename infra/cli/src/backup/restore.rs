@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::items::{RANKS, has_expired, hold, key, kind, mend, rank, unfinished};
+use super::items::{RANKS, has_expired, hold, key, kind, mend, rank, stop, unfinished};
 use super::table::{Item, Table, Written};
 use super::verify::{self, Checked};
 use crate::archive;
@@ -64,7 +64,7 @@ fn undecided(checked: &Checked) -> Error {
     let states: Vec<String> = checked.unfinished.iter().map(|(state, count)| format!("{count} {state}")).collect();
     Error::new(format!("not all in this backup had ended ({}); nothing was written", states.join(", ")))
         .because("--unfinished resume: the sweeper sends them within minutes. If another deployment still works on them, their models and tools are called twice.")
-        .because("--unfinished hold: they lie still until somebody retries or cancels them.")
+        .because("--unfinished hold: they lie still until somebody puts one back (reprise dlq retry), answers it, or cancels it; bulk actions are stopped.")
         .with_hint("add one of the two")
 }
 
@@ -100,6 +100,9 @@ fn write_pass(table: &dyn Table, wanted: &RestoreBackup, checked: &mut Checked, 
             if unfinished(kind, &item).is_some() && !settle(kind, &mut item, wanted.unfinished, checked, done) {
                 continue;
             }
+            if kind == "job" && wanted.unfinished == Some(Unfinished::Hold) {
+                stop(&mut item, &of_the_backup(checked));
+            }
             let size = serde_json::to_string(&item).map_or(LARGEST_REQUEST, |json| json.len());
             if !batch.is_empty() && (bytes + size > LARGEST_REQUEST || batch.len() >= MOST_ITEMS) {
                 flush(table, &mut batch, done, screen)?;
@@ -120,12 +123,17 @@ fn settle(kind: &str, item: &mut Item, choice: Option<Unfinished>, checked: &mut
     match choice {
         Some(Unfinished::Resume) => done.resumed += 1,
         Some(Unfinished::Hold) | None => {
-            hold(item);
+            hold(item, &of_the_backup(checked));
             done.held += 1;
         }
     }
     // A bulk action stays on record; what is left out is the mark by which it is found.
     is_run || choice == Some(Unfinished::Resume)
+}
+
+/// When the backup was made: the same however often a restore is started again, so that what it wrote before is what it would write.
+fn of_the_backup(checked: &Checked) -> String {
+    checked.manifest["created_at"].as_str().unwrap_or_default().to_owned()
 }
 
 fn flush(table: &dyn Table, batch: &mut Vec<Item>, done: &mut Done, screen: Screen) -> Result<()> {

@@ -106,7 +106,9 @@ fn item(pk: &str, sk: &str, more: Value) -> Value {
 }
 
 fn a_run(id: &str, state: &str, steps: u32) -> Value {
-    let due = json!({"state": {"S": state}, "steps": {"N": steps.to_string()}, "gsi3pk": {"S": "due#1"}, "gsi3sk": {"S": id}});
+    let mut due = json!({"state": {"S": state}, "steps": {"N": steps.to_string()}, "gsi3pk": {"S": "due#1"}, "gsi3sk": {"S": id}});
+    due["gsi2pk"] = json!({"S": format!("acme#{state}#3")});
+    due["transitions"] = json!({"L": []});
     item(&format!("acme#run#{id}"), "run", due)
 }
 
@@ -195,7 +197,9 @@ fn a_damaged_archive_writes_nothing() {
 #[test]
 fn an_archive_with_good_sums_and_a_bad_item_is_refused_too() {
     let folder = Folder::new("bad");
+    let good = item("acme#mark#1", "mark", json!({"count": {"N": "1"}}));
     for bad in [
+        good.clone(),
         json!({"pk": {"S": "acme#run#1"}}),
         item("acme#run#1", "run", json!({})),
         item("acme#event#1", "event", json!({"body": {"S": "{"}})),
@@ -208,10 +212,16 @@ fn an_archive_with_good_sums_and_a_bad_item_is_refused_too() {
         let mut writer = archive::Writer::create(&path).unwrap();
         writer.add("items/000000.jsonl", format!("{bad}\n").as_bytes()).unwrap();
         let parts = writer.parts().to_vec();
-        let manifest = json!({"format": "reprise-backup", "version": 1, "items": 1, "kinds": {}, "unfinished": {}, "parts": parts, "sha256": archive::sum_of(&parts)});
+        let manifest = json!({"format": "reprise-backup", "version": 1, "items": 1, "kinds": {"mark": 1}, "unfinished": {}, "parts": parts, "sha256": archive::sum_of(&parts)});
         writer.finish(&manifest).unwrap();
         let target = Memory::default();
-        assert!(execute(&target, &wanted(&path, None), screen()).is_err(), "{bad}");
+        let done = execute(&target, &wanted(&path, None), screen());
+        if bad == good {
+            assert_eq!(done.unwrap()["written"], 1, "all else about these archives is right");
+            continue;
+        }
+        let error = done.unwrap_err().render();
+        assert!(error.contains("items/000000.jsonl line 1"), "{bad}: {error}");
         assert!(target.all().is_empty());
     }
 }
@@ -271,4 +281,38 @@ fn without_a_word_from_anybody_nothing_is_written() {
     let (source, target, folder) = (Memory::of(&quiet()), Memory::default(), Folder::new("ask"));
     let error = execute(&target, &RestoreBackup { yes: false, ..wanted(&folder.archive(&source), None) }, screen()).unwrap_err().render();
     assert!(error.contains("--yes") && target.all().is_empty(), "{error}");
+}
+
+#[test]
+fn a_held_run_that_was_running_can_be_put_back_and_a_held_bulk_action_is_at_its_end() {
+    let job = |status: &str| {
+        let counts = json!({"selected": 9, "done": 2, "skipped": 1, "failed": 0});
+        json!({"id": "job_1", "status": status, "counts": counts, "batch": [{"key": "a"}], "cursor": "c", "leased_until": "t"})
+    };
+    let record = |id: &str, status: &str| item("acme#jobs", id, json!({"body": {"S": job(status).to_string()}, "version": {"N": "4"}}));
+    let mut running = a_run("2", "running", 1);
+    running["lease_owner"] = json!({"S": "queue-consumer/1"});
+    running["lease_until_ms"] = json!({"N": "1767323045678"});
+    let items = [
+        running,
+        a_run("3", "waiting", 0),
+        item("#jobs", "acme#job_1", json!({})),
+        record("job_1", "running"),
+        record("job_2", "completed"),
+    ];
+    let (source, target, folder) = (Memory::of(&items), Memory::default(), Folder::new("held"));
+    let file = folder.archive(&source);
+    execute(&target, &wanted(&file, Some(Unfinished::Hold)), screen()).unwrap();
+    let run = target.get("acme#run#2", "run").unwrap();
+    assert_eq!((&run["state"], &run["gsi2pk"]), (&json!({"S": "queued"}), &json!({"S": "acme#queued#3"})), "a retry sends what is queued");
+    assert_eq!((&run["lease_until_ms"], run.get("lease_owner")), (&json!({"N": "0"}), None));
+    assert_eq!(run["transitions"]["L"][0]["M"]["reason"], json!({"S": "held"}), "its history says why");
+    assert_eq!(target.get("acme#run#3", "run").unwrap()["state"], json!({"S": "waiting"}), "it can be answered");
+    let body = |id: &str| serde_json::from_str::<Value>(target.get("acme#jobs", id).unwrap()["body"]["S"].as_str().unwrap()).unwrap();
+    let held = body("job_1");
+    assert_eq!((&held["status"], &held["batch"], held.get("leased_until")), (&json!("stopped"), &json!([]), None));
+    assert_eq!(held["counts"], json!({"selected": 4, "done": 2, "skipped": 1, "failed": 1}), "of what it had begun nobody knows");
+    assert_eq!(body("job_2"), job("completed"));
+    let again = RestoreBackup { into_non_empty: true, ..wanted(&file, Some(Unfinished::Hold)) };
+    assert_eq!(execute(&target, &again, screen()).unwrap()["kept"], 0, "started again, it finds what it would write");
 }
