@@ -10,6 +10,7 @@ use crate::config::Env;
 use crate::error::{FAILED, Result, UNREACHABLE};
 use crate::http::{Http, Reply};
 use crate::out;
+use crate::problem::explain;
 use crate::screen::{Screen, text};
 
 /// What one probe said.
@@ -38,12 +39,18 @@ impl Probe {
         self.reply.as_ref().map(Reply::json).unwrap_or_default()
     }
 
-    /// Not part of this deployment: a stage answers 403 or 404 where there is no route.
+    /// Not part of this deployment.
     fn is_absent(&self) -> bool {
-        matches!(self.status_code(), Some(403 | 404))
+        self.status_code() == Some(404)
+    }
+
+    /// Who asks may not: that says nothing of how the deployment is.
+    fn is_refused(&self) -> bool {
+        matches!(self.status_code(), Some(401 | 403))
     }
 
     fn check(&self, status: &str) -> Value {
+        let status = if self.is_refused() { "refused" } else { status };
         let mut check = json!({"status": status, "response_time": (self.seconds * 1e6).round() / 1e6});
         match (&self.error, self.status_code()) {
             (Some(error), _) => check["error"] = json!(error),
@@ -53,22 +60,29 @@ impl Probe {
     }
 }
 
-/// Exit code 0 when healthy, 1 when not, 2 when no probe answered.
+/// Exit code 0 when healthy, 1 when not, 2 when it could not be asked: nothing answered, or who asks may not.
 pub(crate) fn execute(health: &Health, env: &Env) -> Result<ExitCode> {
     let http = Http::to(&health.target, env, Duration::from_secs(health.timeout))?;
     let api = Probe::ask(&http, "/health");
     let readiness = Probe::ask(&http, "/api/production/ready");
     let metrics = Probe::ask(&http, "/metrics");
     let detailed = health.detailed.then(|| Probe::ask(&http, "/health/detailed"));
-    let is_asked =
-        [Some(&api), Some(&readiness), Some(&metrics), detailed.as_ref()].into_iter().flatten().any(|probe| probe.reply.is_some());
-    let report = report(&api, &readiness, &metrics, detailed.as_ref());
+    let probes = [Some(&api), Some(&readiness), Some(&metrics), detailed.as_ref()].into_iter().flatten();
+    let is_asked = probes.clone().any(|probe| probe.reply.is_some());
+    let refused = probes.filter(|probe| probe.is_refused()).find_map(|probe| probe.reply.as_ref());
+    let mut report = report(&api, &readiness, &metrics, detailed.as_ref());
+    if refused.is_some() && report["status"] == "healthy" {
+        report["status"] = json!("unknown");
+    }
     let screen = Screen::of(env);
     out::show(health.format, &report, |report| render(screen, report));
-    Ok(ExitCode::from(match (is_asked, report["status"] == "healthy") {
-        (false, _) => UNREACHABLE,
-        (true, true) => 0,
-        (true, false) => FAILED,
+    if let Some(reply) = refused {
+        screen.remark(explain(reply).render().trim_end());
+    }
+    Ok(ExitCode::from(match report["status"].as_str() {
+        Some("healthy") => 0,
+        Some("unhealthy") if is_asked => FAILED,
+        Some(_) | None => UNREACHABLE,
     }))
 }
 
@@ -85,12 +99,13 @@ fn report(api: &Probe, readiness: &Probe, metrics: &Probe, detailed: Option<&Pro
     let body = readiness.body();
     checks["readiness"]["checks"] = body["checks"].clone();
     checks["readiness"]["message"] = body["queueHealth"]["message"].clone();
-    let mut healthy = lives && ready && (measured || metrics.is_absent());
+    let counts = |probe: &Probe, is_well: bool| is_well || probe.is_refused();
+    let mut healthy = counts(api, lives) && counts(readiness, ready) && (counts(metrics, measured) || metrics.is_absent());
     let mut report = json!({"timestamp": crate::clock::now().as_millisecond() as f64 / 1000.0});
     if let Some(detailed) = detailed {
         let body = detailed.body();
         let is_well = detailed.status_code() == Some(200) && body["status"] == "healthy";
-        healthy &= is_well || detailed.is_absent();
+        healthy &= counts(detailed, is_well) || detailed.is_absent();
         checks["detailed"] = detailed.check(match body["status"].as_str() {
             _ if detailed.is_absent() => "skipped",
             Some(status) if detailed.reply.is_some() => status,

@@ -84,6 +84,10 @@ impl Desk<'_> {
             self.screen.remark(&format!("warning: {}", text(warning)));
         }
         let count = plan["count"].as_u64().or(plan["would_start"].as_u64()).unwrap_or_default();
+        if count == 0 && plan["refused"].as_array().is_some_and(|refused| !refused.is_empty()) {
+            out::show(self.format, plan, |plan| (kind.plan)(self.screen, plan));
+            return Err(Error::new("nothing was done: all that was meant is refused"));
+        }
         if count == 0 {
             out::show(self.format, plan, |plan| format!("nothing to do\n{}", (kind.plan)(self.screen, plan)));
         }
@@ -148,9 +152,10 @@ impl Desk<'_> {
         }
     }
 
-    /// 0 when all was done, 1 when something failed or it did not come to its end.
+    /// 0 when it was done, 1 when something failed, all was refused, or it did not come to its end.
     pub(crate) fn code(&self, job: &Value) -> ExitCode {
-        ExitCode::from(if job["status"] == "completed" && failed(job) == 0 { 0 } else { FAILED })
+        let all_refused = skipped(job) > 0 && job["counts"]["done"] == 0;
+        ExitCode::from(if job["status"] == "completed" && failed(job) == 0 && !all_refused { 0 } else { FAILED })
     }
 
     /// The first results that are not what was wanted.

@@ -18,7 +18,7 @@ Examples:
   reprise dlq retry-all --dry-run                              what would happen
   reprise dlq discard --code invalid_output --reason \"fixed upstream\"
 
-Exit codes: 0 done, 1 some failed or the job was stopped, 2 it could not be asked, 3 the job is still going on, 130 interrupted (the job goes on).";
+Exit codes: 0 done, 1 some failed, all were refused or the job was stopped, 2 it could not be asked, 3 the job is still going on, 130 interrupted (the job goes on).";
 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
@@ -152,7 +152,7 @@ pub(crate) struct RetryAll {
     #[arg(long)]
     pub(crate) tenant: Option<String>,
     /// By the queue's own move task: no limits but --rate, no results, and only operators may
-    #[arg(long, conflicts_with_all = ["from_start", "model", "with_agent", "canary", "force", "concurrency", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["from_start", "model", "with_agent", "tenant", "canary", "force", "concurrency", "dry_run", "no_wait"])]
     pub(crate) native: bool,
     /// Stop after the first N if one of them fails as it did before
     #[arg(long, value_name = "N")]

@@ -7,7 +7,7 @@ use super::{Format, Target};
 
 #[derive(Debug, ClapArgs)]
 #[command(
-    after_help = "Examples:\n  reprise health\n  reprise health --detailed --format json | jq .checks\n  reprise health --profile prod --timeout 5 || page-someone\n\nExit codes: 0 healthy, 1 not, 2 it could not be asked."
+    after_help = "Examples:\n  reprise health\n  reprise health --detailed --format json | jq .checks\n  reprise health --profile prod --timeout 5 || page-someone\n\nExit codes: 0 healthy, 1 not, 2 it could not be asked: nothing answered, or the credentials do not allow it."
 )]
 pub(crate) struct Health {
     #[command(flatten)]

@@ -17,11 +17,12 @@ pub(super) fn list(desk: &Desk<'_>, wanted: &ListDead) -> Result<ExitCode> {
     let sort = wanted.sort.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     query.insert("sort".to_owned(), sort.into());
     let found = pages::fetch(desk.http, "/v1/dlq", &query, "entries", wanted.limit)?;
-    show_rows(desk.format, &found, "entries", |found| dead(desk.screen, found));
+    let is_narrowed = wanted.filters.fields().keys().any(|name| name != "tenant");
+    show_rows(desk.format, &found, "entries", |found| dead(desk.screen, found, is_narrowed));
     Ok(ExitCode::SUCCESS)
 }
 
-fn dead(screen: Screen, found: &Value) -> String {
+fn dead(screen: Screen, found: &Value, is_narrowed: bool) -> String {
     let entries = found["entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {
         return "no dead runs".to_owned();
@@ -42,7 +43,10 @@ fn dead(screen: Screen, found: &Value) -> String {
     let table = screen.table(&["run", "dead for", "error", "provider", "agent", "attempts", "step", "redrives", "message"], rows);
     let more = if found["next_cursor"].is_null() { "" } else { "; more with a higher --limit" };
     let queue = found["queue"]["approximate_messages"].as_u64().map(|count| format!("; {count} messages on the queue")).unwrap_or_default();
-    format!("{table}\n\n{} of {} shown{more}{queue}", entries.len(), text(&found["count"]))
+    // The count is of all that are dead, whatever was asked for.
+    let (shown, count) = (entries.len(), text(&found["count"]));
+    let shown = if is_narrowed { format!("{shown} shown, {count} dead in all") } else { format!("{shown} of {count} shown") };
+    format!("{table}\n\n{shown}{more}{queue}")
 }
 
 pub(super) fn stats(desk: &Desk<'_>, filters: &Filters) -> Result<ExitCode> {

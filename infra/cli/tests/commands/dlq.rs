@@ -33,7 +33,7 @@ fn a_list_asks_for_what_fits_follows_pages_and_has_a_line_for_each() {
         shown.contains("run_1  2h        provider_timeout  openai::gpt-4o  triage  4         3 model  1         no answer in 60 s\n"),
         "{shown}"
     );
-    assert!(shown.ends_with("2 of 3 shown; more with a higher --limit; 5 messages on the queue\n"), "{shown}");
+    assert!(shown.ends_with("2 shown, 3 dead in all; more with a higher --limit; 5 messages on the queue\n"), "{shown}");
     assert_eq!(stub.lines(), [first, second]);
 
     let lines = stdout(&stub.reprise(&[&list[..], &["--format", "jsonl"]].concat()));
@@ -140,6 +140,28 @@ fn all_done_is_0_stopped_is_1_and_out_of_time_is_3_with_the_way_back() {
 }
 
 #[test]
+fn where_all_were_refused_nothing_was_done_and_that_is_1() {
+    let skipped = job("completed", 0, 0).replace(r#""skipped":0"#, r#""skipped":3"#);
+    let some = job("completed", 2, 0).replace(r#""skipped":0"#, r#""skipped":1"#);
+    for (body, code) in [(skipped, 1), (some, 0)] {
+        let results = r#"{"results":[{"run_id":"run_1","outcome":"skipped","detail":"loop_guard"}],"next_cursor":null}"#;
+        let stub = Stub::of(&[
+            ("POST /v1/dlq/retry", 202, &job("queued", 0, 0)),
+            ("GET /v1/dlq/jobs/job_1", 200, &body),
+            ("GET /v1/dlq/jobs/job_1/results?limit=100", 200, results),
+        ]);
+        let output = stub.reprise(&["dlq", "retry", "--code", "x", "--yes"]);
+        assert_eq!(output.status.code(), Some(code), "{}", stdout(&output));
+        assert!(stdout(&output).contains("loop_guard"), "{}", stdout(&output));
+    }
+    let plan =
+        r#"{"dry_run":true,"count":0,"would":[],"refused":[{"run_id":"run_1","code":"loop_guard","detail":"3 times"}],"warnings":[]}"#;
+    let output = Stub::of(&[("POST /v1/dlq/retry", 200, plan)]).reprise(&["dlq", "retry", "--code", "x"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains("loop_guard") && stderr(&output).contains("nothing was done"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_wait_lives_through_a_throttle_an_outage_and_a_broken_connection() {
     let job_1 = "GET /v1/dlq/jobs/job_1";
     let stub = Stub::of(&[
@@ -209,7 +231,9 @@ fn a_dry_run_changes_nothing_and_tells_what_would_be() {
 fn the_queues_own_move_wants_a_yes_and_nothing_that_it_cannot_do() {
     let stub = Stub::of(&[("POST /v1/dlq/retry-all", 202, r#"{"status":"started","task":"t"}"#)]);
     assert_eq!(stub.reprise(&["dlq", "retry-all", "--native"]).status.code(), Some(2));
-    assert_eq!(stub.reprise(&["dlq", "retry-all", "--native", "--canary", "3"]).status.code(), Some(2));
+    for cannot in [&["--canary", "3"][..], &["--tenant", "acme"], &["--dry-run"], &["--model", "openai::m"]] {
+        assert_eq!(stub.reprise(&[&["dlq", "retry-all", "--native", "--yes"][..], cannot].concat()).status.code(), Some(2), "{cannot:?}");
+    }
     assert_eq!(stub.lines(), [""; 0]);
     assert_eq!(stub.reprise(&["dlq", "retry-all", "--native", "--rate", "5", "--yes"]).status.code(), Some(0));
     assert_eq!(stub.body("POST /v1/dlq/retry-all"), json!({"native": true, "rate": 5}));

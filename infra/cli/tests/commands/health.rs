@@ -68,3 +68,19 @@ fn where_nothing_answers_it_could_not_be_asked() {
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert!(report["status"] == "unhealthy" && report["checks"]["api"]["error"].as_str().unwrap().contains("no answer"), "{report}");
 }
+
+#[test]
+fn a_probe_that_refuses_who_asks_is_neither_healthy_nor_unhealthy_but_an_outage_beside_it_is() {
+    let no = (403, r#"{"message":"User is not authorized to access this resource"}"#);
+    for (name, probes, code, word) in [
+        ("wrong credentials", stub(no, no, no, no), 2, "unknown"),
+        ("only the details are refused", stub(ALIVE, (200, READY), METRICS, no), 2, "unknown"),
+        ("the token is no longer good", stub((401, "{}"), (200, READY), METRICS, (200, DETAILED)), 2, "unknown"),
+        ("an outage beside it", stub(ALIVE, (503, r#"{"ready":false}"#), no, no), 1, "unhealthy"),
+    ] {
+        let output = probes.reprise(&["health", "--detailed"]);
+        assert_eq!(output.status.code(), Some(code), "{name}: {}", stdout(&output));
+        assert!(stdout(&output).ends_with(&format!("\n{word}\n")) && stdout(&output).contains("refused"), "{name}: {}", stdout(&output));
+        assert!(stderr(&output).contains("credentials"), "{name}: {}", stderr(&output));
+    }
+}
