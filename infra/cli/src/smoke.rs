@@ -1,5 +1,6 @@
 //! `reprise smoke`: what the operations manual asks of a stack after a deploy, with what it looks at in the answers. Every request is
-//! made, whatever came of the one before it.
+//! made, whatever came of the one before it. The manual's model and tool are those of one stack; here they are those that
+//! every deployment has.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,11 +8,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::error::{FAILED, Result};
-use crate::http::Http;
+use crate::http::{Http, Reply};
 use crate::out::{brief, say};
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 pub(crate) const LIMIT: Duration = Duration::from_secs(35);
+
+/// The agent of a request that names none; every agent is a model of the same name.
+const AGENT: &str = "assistant";
+const TOOLS: [&str; 2] = ["clock", "calculator"];
 
 /// One request, and what must be in its answer.
 struct Check {
@@ -24,16 +29,32 @@ struct Check {
     pointer: &'static str,
     /// What the answer must echo in its `messages`.
     echoed: Option<&'static str>,
+    /// Whether it asked for a call of a tool, which must have been made.
+    calls: bool,
 }
 
 const SUMMARISE: &str = "Summarise the stack services in one sentence.";
 const CONFIRM: &str = "Confirm that requests flow through the agent.";
-const FETCH: &str = "Use the web_fetch tool to gather two recent headlines about Qdrant.";
+const CALL: &str = "Use a tool to tell what time it is.";
 
-fn checks() -> [Check; 5] {
-    let look = |name, path, filter, pointer| Check { name, path, body: None, filter, pointer, echoed: None };
-    let ask =
-        |name, path, body: Value, filter, pointer, prompt| Check { name, path, body: Some(body), filter, pointer, echoed: Some(prompt) };
+/// A tool that the agent of this deployment has, is there without a definition, and waits for nobody; where it has none of these or does
+/// not say, the first: the check shows what comes of it.
+fn a_tool(http: &Http) -> &'static str {
+    let listed = http.get("/v1/agents").ok().filter(Reply::is_success).map(|reply| reply.json()).unwrap_or_default();
+    let agent = listed["agents"].as_array().into_iter().flatten().find(|agent| agent["name"] == AGENT);
+    let has = |tool: &&str| agent.is_some_and(|agent| agent["tools"].as_array().is_some_and(|tools| tools.contains(&json!(tool))));
+    TOOLS.into_iter().find(has).unwrap_or(TOOLS[0])
+}
+
+fn checks(tool: &str) -> [Check; 5] {
+    let look = |name, path, filter, pointer| Check { name, path, body: None, filter, pointer, echoed: None, calls: false };
+    let ask = |name, path, body: Value, filter, pointer, prompt| Check {
+        calls: body.pointer("/metadata/tool_calls").is_some(),
+        body: Some(body),
+        echoed: Some(prompt),
+        ..look(name, path, filter, pointer)
+    };
+    let arguments = if tool == "calculator" { json!({"expression": "6*7"}) } else { json!({"timezone": "UTC"}) };
     [
         look("liveness", "/healthz", ".status", "/status"),
         look("readiness", "/api/production/ready", ".ready", "/ready"),
@@ -48,7 +69,7 @@ fn checks() -> [Check; 5] {
         ask(
             "chat completions",
             "/v1/chat/completions",
-            json!({"model": "ollama/llama3", "stream": false, "messages": [
+            json!({"model": AGENT, "stream": false, "messages": [
                 {"role": "system", "content": "You are a helpful agent."}, {"role": "user", "content": CONFIRM},
             ]}),
             ".choices[0].message",
@@ -58,12 +79,10 @@ fn checks() -> [Check; 5] {
         ask(
             "a tool call",
             "/v1/agent",
-            json!({"prompt": FETCH, "metadata": {
-                "tools": ["web_fetch"], "tool_calls": [{"name": "web_fetch", "args": {"url": "https://qdrant.tech"}}],
-            }}),
-            ".response",
-            "/response",
-            FETCH,
+            json!({"prompt": CALL, "metadata": {"tools": [tool], "tool_calls": [{"name": tool, "args": arguments}]}}),
+            ".metadata.tool_results[0]",
+            "/metadata/tool_results/0",
+            CALL,
         ),
     ]
 }
@@ -71,7 +90,7 @@ fn checks() -> [Check; 5] {
 /// Exit code 0 when every answer is as expected, 1 when one is not, 2 when nothing answers.
 pub(crate) fn execute(http: &Http) -> Result<ExitCode> {
     let mut passed = 0;
-    let checks = checks();
+    let checks = checks(a_tool(http));
     for check in &checks {
         let reply = match &check.body {
             None => http.get(check.path)?,
@@ -101,6 +120,9 @@ fn judge(check: &Check, status: u16, answer: &Value) -> Option<String> {
     if value.is_null() || *value == false || value.as_str().is_some_and(str::is_empty) {
         return Some(format!("{} is {value}", check.filter));
     }
+    if check.calls && value["status"] != "ok" {
+        return Some(format!("the tool was not called: {value}"));
+    }
     let echoed = check.echoed?;
     if !answer["conversation_id"].is_string() {
         return Some("there is no conversation_id".to_owned());
@@ -115,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_only_if_it_says_something_and_echoes_what_was_asked() {
-        let [.., check, _, _] = checks();
+        let [_, _, check, _, call] = checks("clock");
         let good = json!({"response": "done", "conversation_id": "c", "messages": [{"content": SUMMARISE}]});
         assert_eq!(judge(&check, 200, &good), None);
         assert!(judge(&check, 202, &good).is_some());
@@ -126,7 +148,13 @@ mod tests {
             bad[field] = value;
             assert!(judge(&check, 200, &bad).is_some(), "{field}");
         }
-        let [_, ready, ..] = checks();
+        let mut called = json!({"conversation_id": "c", "messages": [{"content": CALL}], "metadata": {"tool_results": [{"name": "clock", "status": "ok"}]}});
+        assert_eq!(judge(&call, 200, &called), None);
+        for status in ["missing", "skipped", "error"] {
+            called["metadata"]["tool_results"][0]["status"] = json!(status);
+            assert!(judge(&call, 200, &called).is_some(), "{status}: a tool that was not called is no success");
+        }
+        let [_, ready, ..] = checks("clock");
         assert!(judge(&ready, 200, &json!({"ready": false})).is_some(), "a probe that says no over a 200");
     }
 }

@@ -51,12 +51,15 @@ pub(super) fn execute(http: &Http, wanted: &BundleIncident, env: &Env, screen: S
     }
     let mut documents = vec![("versions.json".to_owned(), versions()), ("settings.json".to_owned(), json!({ "functions": variables }))];
     if let Some(id) = &wanted.id {
-        documents.push(("incident.json".to_owned(), super::whole(http, id)?));
+        let incident = super::whole(http, id).unwrap_or_else(|error| json!({ "error": error.render() }));
+        documents.push(("incident.json".to_owned(), incident));
     }
-    for (file, path) in ASKED {
-        screen.progress(&format!("asking {path}"));
-        documents.push((file.to_owned(), asked(http, path)));
-    }
+    screen.progress(&format!("asking {} addresses", ASKED.len()));
+    // Side by side: a deployment that hangs is when one wants this, and each answer may take all of its time.
+    documents.extend(std::thread::scope(|scope| {
+        let asked = ASKED.map(|(file, path)| (file, scope.spawn(move || asked(http, path))));
+        asked.map(|(file, answer)| (file.to_owned(), answer.join().unwrap_or_default()))
+    }));
     if let Some(local) = &local {
         documents.extend(FUNCTIONS.map(|function| (format!("errors/{function}.json"), local.errors(function))));
     }

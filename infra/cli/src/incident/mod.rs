@@ -21,6 +21,8 @@ use crate::screen::{Screen, text};
 
 /// Above the gateway's 29 s, so that its own answer is seen.
 const CALL_LIMIT: Duration = Duration::from_secs(35);
+/// Long enough for every address that is well; a deployment that hangs must not keep its own bundle back.
+const BUNDLE_LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn execute(incident: &Incident, env: &Env) -> Result<ExitCode> {
     let (http, screen, format) = (Http::to(&incident.target, env, CALL_LIMIT)?, Screen::of(env), incident.format);
@@ -47,7 +49,10 @@ pub(crate) fn execute(incident: &Incident, env: &Env) -> Result<ExitCode> {
         IncidentCommand::Show(named) => {
             show(format, &whole(&http, &named.id)?, |it| format!("{}\n\n{}", words::card(it), words::timeline(it)))
         }
-        IncidentCommand::Bundle(wanted) => show(format, &bundle::execute(&http, wanted, env, screen)?, bundle::render),
+        IncidentCommand::Bundle(wanted) => {
+            let http = Http::to(&incident.target, env, BUNDLE_LIMIT)?;
+            show(format, &bundle::execute(&http, wanted, env, screen)?, bundle::render);
+        }
         IncidentCommand::Review(wanted) => review(&http, wanted)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -29,13 +29,17 @@ pub(crate) fn execute(layout: &Layout, up: &Up, env: &Env) -> Result<ExitCode> {
     if let Some(note) = model.note {
         say!("note: {note}");
     }
+    let parameters = with_remembered(layout, &up.parameters);
+    if parameters.len() > up.parameters.len() {
+        say!("parameters of an earlier `up` hold until `down`: {}", names(&parameters, &up.parameters));
+    }
     let setup = Arc::new(Setup {
         layout: layout.clone(),
         settings,
         model,
         env: env.clone(),
         profile: up.profile,
-        parameters: remembered(layout, &up.parameters)?,
+        parameters,
         bin_dir: OnceLock::new(),
         answer: OnceLock::new(),
     });
@@ -61,6 +65,8 @@ fn run(progress: &mut Progress, setup: &Arc<Setup>, no_ask: bool) -> Result<()> 
     progress.run(vec![phase("tools", Some("tools"), phases::tools), phase("build", Some("build"), phases::build)])?;
     progress.run(vec![phase("emulator", Some("emulator"), phases::emulator), phase("model", Some("model"), phases::model)])?;
     progress.run(vec![phase("deploy", Some("deploy"), phases::deploy)])?;
+    // Not before: what the template does not take must not stand in the way of every `up` that follows.
+    remember(&setup.layout, &setup.parameters)?;
     watch::detach_stale(&setup.layout, &setup.settings)?;
     progress.run(vec![phase("ready", None, |setup, watcher| {
         phases::ready(setup, watcher).map_err(|error| logs::explain(setup, "health", error))
@@ -90,14 +96,24 @@ fn refuse_other_ports(layout: &Layout, wanted: &Settings) -> Result<()> {
 }
 
 /// What was given now, and what was given to an `up` before it: run again it changes nothing that nobody said.
-fn remembered(layout: &Layout, given: &[(String, String)]) -> Result<Vec<(String, String)>> {
+fn with_remembered(layout: &Layout, given: &[(String, String)]) -> Vec<(String, String)> {
+    let before = std::fs::read(layout.parameters_file()).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let before: Vec<(String, String)> = before.unwrap_or_default();
+    let kept = before.into_iter().filter(|(name, _)| given.iter().all(|(now, _)| now != name));
+    kept.chain(given.iter().cloned()).collect()
+}
+
+fn remember(layout: &Layout, parameters: &[(String, String)]) -> Result<()> {
     let file = layout.parameters_file();
-    let before: Vec<(String, String)> = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    let mut all: Vec<_> = before.into_iter().filter(|(name, _)| given.iter().all(|(now, _)| now != name)).collect();
-    all.extend(given.iter().cloned());
-    let text = serde_json::to_vec(&all).map_err(|error| Error::new("cannot write the parameters").because(error))?;
-    std::fs::write(&file, text).map_err(|error| Error::new("cannot write the parameters").because(error).with_log(file.clone()))?;
-    Ok(all)
+    let failed = |error: &dyn std::fmt::Display| Error::new("cannot write the parameters").because(error).with_log(file.clone());
+    let text = serde_json::to_vec(parameters).map_err(|error| failed(&error))?;
+    std::fs::write(&file, text).map_err(|error| failed(&error))
+}
+
+/// Those that were not given now.
+fn names(all: &[(String, String)], given: &[(String, String)]) -> String {
+    let before = all.iter().filter(|(name, _)| given.iter().all(|(now, _)| now != name));
+    before.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn next_steps(setup: &Setup) -> String {
@@ -128,9 +144,14 @@ mod tests {
         let layout = Layout { root: root.clone(), name: "t".into() };
         std::fs::create_dir_all(layout.folder()).unwrap();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(remembered(&layout, &[pair("A", "1"), pair("B", "1")]).unwrap(), [pair("A", "1"), pair("B", "1")]);
-        assert_eq!(remembered(&layout, &[pair("A", "2")]).unwrap(), [pair("B", "1"), pair("A", "2")]);
-        assert_eq!(remembered(&layout, &[]).unwrap(), [pair("B", "1"), pair("A", "2")]);
+        let first = with_remembered(&layout, &[pair("A", "1"), pair("B", "1")]);
+        assert_eq!(first, [pair("A", "1"), pair("B", "1")]);
+        assert_eq!(with_remembered(&layout, &[]), [], "what was never deployed is not remembered");
+        remember(&layout, &first).unwrap();
+        let second = with_remembered(&layout, &[pair("A", "2")]);
+        assert_eq!((second.as_slice(), names(&second, &[pair("A", "2")]).as_str()), ([pair("B", "1"), pair("A", "2")].as_slice(), "B"));
+        remember(&layout, &second).unwrap();
+        assert_eq!(with_remembered(&layout, &[]), [pair("B", "1"), pair("A", "2")]);
         std::fs::remove_dir_all(root).unwrap();
     }
 }

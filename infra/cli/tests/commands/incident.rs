@@ -126,6 +126,21 @@ fn a_debug_bundle_is_made_of_a_deployment_that_hardly_answers_and_holds_no_secre
 }
 
 #[test]
+fn where_nothing_answers_there_is_a_bundle_all_the_same_also_of_an_incident() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = Folder::new("bundle-down");
+    let archive = folder.0.join("b.tar.gz");
+    let (out, url) = (archive.to_string_lossy(), format!("http://{free}"));
+    let said = command(&["incident", "bundle", "inc_1", "--out", &out, "--stack", "none-such", "--url", &url]).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let files = files(&archive);
+    for name in ["incident.json", "health/live.json", "agents.json"] {
+        let (_, text) = files.iter().find(|(file, _)| file == name).unwrap();
+        assert!(text.contains("no answer from"), "{name} says why it is empty: {text}");
+    }
+}
+
+#[test]
 fn a_review_is_written_once() {
     let stub = Stub::of(&[("GET /v1/incidents/inc_1", 200, OPENED)]);
     let folder = Folder::new("review");
