@@ -25,7 +25,7 @@ LIMIT_SECONDS = 180
 
 # What differs from one recording to the next, in the order in which it is blanked.
 VARIABLE = [
-    (r"(?i)\b(run|evt|conv|job|let|inc)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_ID"),
+    (r"(?i)\b([a-z]{2,5})_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_ID"),
     (r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/[0-9a-f]{8})?", "WORKER"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "TIME"),
     (r"\b[0-9a-f]{12,}\b", "HASH"),

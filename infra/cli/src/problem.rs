@@ -38,24 +38,29 @@ pub(crate) fn explain(reply: &Reply) -> Error {
     if problem.detail.is_none() && problem.message.is_none() && problem.code.is_none() && !reply.body.trim().is_empty() {
         error = error.because(crate::out::brief(&reply.body, 300));
     }
-    error.passing(reply.status == 429 || reply.status >= 500).with_hint(advice(reply.status, problem.retry_after))
+    let error = error.passing(reply.status == 429 || reply.status >= 500);
+    match advice(reply.status, problem.retry_after) {
+        Some(advice) => error.with_hint(advice),
+        None => error,
+    }
 }
 
-fn advice(status: u16, retry_after: Option<u64>) -> String {
-    match (status, retry_after) {
-        (_, Some(seconds)) => format!("try again in {seconds} s"),
-        (400 | 413 | 422, None) => "correct the request; nothing was recorded".to_owned(),
+/// What to do next; nothing where the problem's own words are the best advice.
+fn advice(status: u16, retry_after: Option<u64>) -> Option<String> {
+    let advice = match (status, retry_after) {
+        (_, Some(seconds)) => return Some(format!("try again in {seconds} s")),
+        (409, None) => return None,
+        (400 | 413 | 422, None) => "correct the request; nothing was recorded",
         (401 | 403, None) => {
             "this deployment wants signed requests or a key (a profile says which, see the README), these credentials may not do this, \
              or the clock of this machine is wrong"
-                .to_owned()
         }
-        (404, None) => "check the id (`reprise run show <id>`) and the address (`--url`)".to_owned(),
-        (409, None) => "look at its present state with `reprise run show <id>`".to_owned(),
-        (429, None) => "too many requests: wait a little and try again".to_owned(),
-        (502..=504, None) => "see `reprise stack health` and `reprise stack logs agent-api`".to_owned(),
-        _ => "see `reprise stack logs agent-api` and search for the request id".to_owned(),
-    }
+        (404, None) => "check the id and the address (`--url`, `--profile`)",
+        (429, None) => "too many requests: wait a little and try again",
+        (502..=504, None) => "see `reprise health --detailed`, and `reprise stack logs` of the function that answers this path",
+        _ => "search the logs of the function that answers this path (`reprise stack logs`) for the request id",
+    };
+    Some(advice.to_owned())
 }
 
 #[cfg(test)]

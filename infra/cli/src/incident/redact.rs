@@ -7,7 +7,7 @@ use crate::config::Env;
 /// What stands in for one.
 const REDACTED: &str = "[redacted]";
 /// Names whose values nobody is shown. Case and the sign between words do not count.
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "secret",
     "password",
     "passwd",
@@ -21,6 +21,8 @@ const NAMES: [&str; 13] = [
     "credential",
     "cookie",
     "signature",
+    // What a foreign message begins with may be anything.
+    "bodypreview",
 ];
 /// What keys of the usual kinds begin with.
 const BEGINNINGS: [&str; 15] =

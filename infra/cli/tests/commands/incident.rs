@@ -85,7 +85,7 @@ fn a_debug_bundle_is_made_of_a_deployment_that_hardly_answers_and_holds_no_secre
             "status": "unhealthy", "api_key": hidden[0], "nested": [{"Authorization": format!("Bearer {}", hidden[0])}],
             "message": format!("the provider said: {} is no key; password={}", hidden[1], hidden[0]),
             "url": format!("https://ana:{}@db.example/x?token={}", hidden[0], hidden[0]), "plain": format!("it is {} here", hidden[2]),
-            "log": json!({"level": "ERROR", "secret": hidden[0]}).to_string(), hidden[1]: "as a name",
+            "body_preview": hidden[0], "log": json!({"level": "ERROR", "secret": hidden[0]}).to_string(), hidden[1]: "as a name",
         });
         match request.line.as_str() {
             "GET /v1/incidents/inc_1" => (200, OPENED.replace("late answers", hidden[2])),
