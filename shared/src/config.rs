@@ -103,8 +103,19 @@ pub mod variables {
         LOG_LEVEL,
     ];
     /// What `dlq-redrive` reads.
-    pub const DLQ_REDRIVE: &[&str] =
-        &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, REDACT_KEYS, API_AUTH, REQUIRE_COMPILED, LOG_LEVEL];
+    pub const DLQ_REDRIVE: &[&str] = &[
+        TABLE_NAME,
+        TASK_QUEUE_URL,
+        JOBS_QUEUE_URL,
+        DLQ_URL,
+        DLQ_ARN,
+        REDACT_KEYS,
+        MODEL,
+        PROVIDERS,
+        API_AUTH,
+        REQUIRE_COMPILED,
+        LOG_LEVEL,
+    ];
     /// What `operator-api` reads.
     pub const OPERATOR_API: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, API_AUTH, LOG_LEVEL];
     /// What `sweeper` reads.

@@ -29,6 +29,26 @@ fn each_mapping_of_a_queue_reports_partial_failures_and_has_a_limit() {
     assert!(events.of_type("AWS::Lambda::EventSourceMapping").is_empty(), "a mapping outside Events escapes these tests");
 }
 
+/// Lambda takes a function that is woken by its own messages for one that runs away, and stops it after about 16 rounds.
+#[test]
+fn a_function_that_sends_to_the_queue_that_wakes_it_says_so() {
+    let template = Template::read("template.yaml");
+    let (functions, roles) = (template.functions(), template.of_type("AWS::IAM::Role").into_iter().collect::<BTreeMap<_, _>>());
+    let mut loops = Vec::new();
+    for (function, _, mapping) in template.events("SQS") {
+        let (role, queue) = (roles[referenced(&functions[&function]["Role"]).unwrap()], referenced(&mapping["Queue"]));
+        let sends = |statement: &&Value| {
+            each(&statement["Action"]).contains(&&Value::from("sqs:SendMessage"))
+                && each(&statement["Resource"]).into_iter().any(|resource| referenced(resource) == queue)
+        };
+        if each(&role["Policies"]).iter().any(|policy| each(&policy["PolicyDocument"]["Statement"]).iter().any(sends)) {
+            assert_eq!(functions[&function]["RecursiveLoop"], "Allow", "{function}");
+            loops.push(function);
+        }
+    }
+    assert_eq!(loops, ["dlq-redrive", "queue-consumer"], "the rule looks at what it should");
+}
+
 #[test]
 fn a_message_stays_invisible_for_six_times_the_consumers_timeout() {
     let template = Template::read("template.yaml");

@@ -118,7 +118,23 @@ async fn only_the_account_that_owns_the_api_acts_on_all_tenants_at_once() {
         }
         assert!(world.call(get("/v1/dlq").from(caller)).await.body["queue"].is_null(), "the depth is that of all tenants");
     }
-    for body in [r#"{"native": true}"#, r#"{"tenant": "*"}"#] {
+    for (field, value) in [
+        ("dry_run", json!(true)),
+        ("tenant", json!("acme")),
+        ("from", json!("start")),
+        ("model", json!("script::m")),
+        ("agent", json!("triage")),
+        ("concurrency", json!(1)),
+        ("canary", json!(5)),
+        ("force", json!(true)),
+    ] {
+        let mut body = json!({"native": true, "reason": "the provider is back"});
+        body[field] = value;
+        let refused = world.call(post("/v1/dlq/retry-all").body(body.to_string()).from(OWNER)).await;
+        assert_eq!((refused.status, refused.text("/field")), (400, field), "the queue's own move knows nothing of it");
+    }
+    assert_eq!(*world.queue.moves.lock().unwrap(), 0);
+    for body in [r#"{"native": true, "reason": "INC-7"}"#, r#"{"tenant": "*"}"#] {
         assert_eq!(world.call(post("/v1/dlq/retry-all").body(body).from(OWNER)).await.status, 202, "{body}");
     }
     assert!(world.call(get("/v1/dlq").from(OWNER)).await.body["queue"].is_object());

@@ -241,13 +241,13 @@ async fn one_dead_run_is_shown_with_what_explains_it_and_without_secrets() {
 async fn a_retry_changes_what_it_is_told_to_and_says_why() {
     let world = world();
     let dead = world.run_of("acme", RunState::Dead);
-    let body = json!({"model": "backup::m", "agent": "researcher", "input": {"prompt": "how?"}, "reason": "INC-7"});
+    let body = json!({"model": "backup::m", "agent": "triage", "input": {"prompt": "how?"}, "reason": "INC-7"});
     let dry = json!({"model": "backup::m", "input": {"prompt": "how?"}, "dry_run": true});
     let would = world.call(retry(&dead, &dry)).await;
     assert_eq!((would.text("/would/action"), would.text("/would/model")), ("start_over", "backup::m"));
     assert_eq!(world.call(retry(&dead, &body)).await.status, 202);
     let run = world.store.get(dead.id).unwrap();
-    assert_eq!((run.agent.as_str(), run.redriven.model.as_ref().map(ToString::to_string)), ("researcher", Some("backup::m".into())));
+    assert_eq!((run.agent.as_str(), run.redriven.model.as_ref().map(ToString::to_string)), ("triage", Some("backup::m".into())));
     assert_eq!(run.transitions.last().unwrap().note.as_deref(), Some("INC-7; its agent was `assistant`"));
     assert_eq!((run.redriven.input_no, run.redriven.count), (1, 1));
 }
@@ -258,9 +258,12 @@ async fn what_a_retry_cannot_do_is_refused_with_the_name_of_the_field() {
     let dead = world.run_of("acme", RunState::Dead);
     for (body, field) in [
         (json!({"from": "middle"}), "from"),
-        (json!({"from": "failed_step", "agent": "researcher"}), "from"),
+        (json!({"from": "failed_step", "agent": "triage"}), "from"),
         (json!({"model": "m"}), "model"),
+        (json!({"model": "opanai::m"}), "model"),
         (json!({"agent": ""}), "agent"),
+        (json!({"agent": "tirage"}), "agent"),
+        (json!({"agent": "tirage", "dry_run": true}), "agent"),
         (json!({"input": {"prompt": ""}}), "input.prompt"),
         (json!({"input": {"promt": "x"}}), "input.promt"),
         (json!({"reason": "x".repeat(501)}), "reason"),

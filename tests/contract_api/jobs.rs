@@ -1,5 +1,7 @@
 //! Bulk actions on dead runs: asked for, tried dry, looked at, ended; and what is refused.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
@@ -38,6 +40,8 @@ pub(crate) async fn all() -> Vec<Answer> {
         let dry = world.call(bulk(what, &dry)).await;
         assert_eq!((dry.status, dry.text("/would/0/run_id")), (200, &*dead.id.to_string()));
         let refused = world.call(bulk(what, &json!({"rate": 0, "reason": "x", "all": true}))).await;
+        // Ids of one millisecond are in no order.
+        world.clock.advance(Duration::from_millis(1));
         answers.extend([job, again, reused, dry, refused]);
     }
     assert_eq!(world.jobs.sent.lock().unwrap().len(), 3, "one message each, none for what was asked for twice");
@@ -88,6 +92,15 @@ async fn a_bulk_action_says_which_runs_it_means_or_is_refused() {
         ("retry", json!({"all": true, "concurrency": 101}), "concurrency"),
         ("retry", json!({"all": true, "from": "middle"}), "from"),
         ("retry", json!({"all": true, "model": "gpt"}), "model"),
+        ("retry", json!({"all": true, "model": "opanai::gpt-4o"}), "model"),
+        ("retry", json!({"all": true, "agent": "tirage"}), "agent"),
+        ("retry", json!({"all": true, "agent": "", "dry_run": true}), "agent"),
+        ("retry", json!({"all": true, "agent": "triage", "from": "failed_step"}), "from"),
+        ("retry", json!({"filter": {"text": ""}}), "filter.text"),
+        ("retry", json!({"filter": {"code": "x".repeat(256)}}), "filter.code"),
+        ("retry", json!({"filter": {"min_attempts": 0}}), "filter"),
+        ("discard", json!({"filter": {"text": ""}, "reason": "old"}), "filter.text"),
+        ("discard", json!({"filter": {"tenant": "acme"}, "reason": "old"}), "filter"),
         ("retry", json!({"all": true, "native": true}), "native"),
         ("retry", json!({"all": true, "reason": "x".repeat(501)}), "reason"),
         ("retry", json!({"everything": true}), "everything"),
@@ -115,7 +128,7 @@ async fn another_tenants_job_is_not_found_and_its_dead_are_not_selected() {
     let dry = world.call(bulk("retry", &json!({"all": true, "dry_run": true})).from(EVE)).await;
     assert_eq!(dry.body["count"], 0);
     for tenant in ["acme", "*"] {
-        let body = json!({"filter": {"tenant": tenant}});
+        let body = json!({"filter": {"tenant": tenant, "code": "provider_unavailable"}});
         assert_eq!(world.call(bulk("retry", &body).from(EVE)).await.status, 403, "{tenant}");
     }
 }

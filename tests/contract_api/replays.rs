@@ -58,6 +58,8 @@ pub(crate) async fn all() -> Vec<Answer> {
     assert_eq!((again.text("/job_id"), again.headers["idempotency-replayed"].to_str().unwrap()), (job.text("/job_id"), "true"));
     let reused = world.call(replay(&json!({"all": true})).header("Idempotency-Key", "k")).await;
     assert_eq!((reused.status, reused.text("/code")), (422, "idempotency_key_reused"));
+    let refused = world.call(replay(&json!({"all": true, "model": "opanai::m"}))).await;
+    assert_eq!((refused.status, refused.text("/field")), (400, "model"));
     let id = job.text("/job_id").to_owned();
     let other = world.call(replay(&json!({"filter": {"type": "ticket.opened"}, "model": "openai::gpt-4o-mini", "concurrency": 3}))).await;
     assert_eq!((other.text("/options/model"), other.text("/selection/filter/type")), ("openai::gpt-4o-mini", "ticket.opened"));
@@ -74,7 +76,7 @@ pub(crate) async fn all() -> Vec<Answer> {
     assert_eq!(list.text("/jobs/0/job_id"), other.text("/job_id").max(&id), "newest first");
     let first = world.call(get("/v1/replays/{id}/results").id(&id).query("limit", "2")).await;
     let rest = world.call(get("/v1/replays/{id}/results").id(&id).query("cursor", first.text("/next_cursor"))).await;
-    let mut answers = vec![plan, job, again, reused, other, cancelled, too_late, shown, list];
+    let mut answers = vec![plan, job, again, reused, refused, other, cancelled, too_late, shown, list];
     for page in [&first, &rest] {
         for result in page.body["results"].as_array().unwrap() {
             assert_eq!((&result["outcome"], &result["difference"]["same_answer"]), (&json!("done"), &json!(true)), "{result}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_api::AgentApi;
 use async_trait::async_trait;
-use dlq_redrive::{DlqApi, JobsApi, Replays};
+use dlq_redrive::{Choices, DlqApi, JobsApi, Replays};
 use health::{Check, Checks, Configured, HealthApi, Thresholds};
 use jiff::Timestamp;
 use lambda_http::Body;
@@ -167,8 +167,11 @@ impl World {
             bundle: intake.engine.bundle.clone(),
             clock: clock.clone(),
         };
-        let replays = Replays { desk: desk.clone(), replayer: replayer.clone() };
-        let bulk = JobsApi { desk, redrive: redrive.clone(), index: store.clone(), switches: switches.clone(), auth };
+        let providers = ["openai", "script", "backup"].map(str::to_owned).to_vec();
+        let choices = Choices { bundle: replayer.bundle.clone(), providers };
+        let replays = Replays { desk: desk.clone(), replayer: replayer.clone(), choices: choices.clone() };
+        let (index, switched) = (store.clone(), switches.clone());
+        let bulk = JobsApi { desk, redrive: redrive.clone(), index, switches: switched, choices: choices.clone(), auth };
         Self {
             operator: OperatorApi { incidents: incidents.clone(), table: table.clone(), clock: clock.clone(), auth },
             incidents,
@@ -186,7 +189,16 @@ impl World {
             },
             switches,
             health: Probed::api(true, Vec::new(), &clock),
-            dlq: DlqApi { redrive, index: store.clone(), letters: letter_desk, jobs: bulk, replays, redactor: Redactor::default(), auth },
+            dlq: DlqApi {
+                redrive,
+                index: store.clone(),
+                letters: letter_desk,
+                jobs: bulk,
+                replays,
+                choices,
+                redactor: Redactor::default(),
+                auth,
+            },
             letters,
             jobs,
             replayer,

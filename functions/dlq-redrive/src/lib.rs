@@ -3,6 +3,8 @@
 //! This file is the table of routes; `list` and `show` look, `one` puts one run back or gives it up, `jobs` does so in bulk (carried
 //! out by `worker`), `letters` is about messages that are none of ours, `replays` about past events.
 
+mod bulk;
+mod choices;
 mod job_views;
 mod jobs;
 mod letters;
@@ -16,12 +18,13 @@ pub mod worker;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::config::{ApiAuth, ConfigError, Environment, variables};
+use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, variables};
 use shared::domain::redact::Redactor;
 use shared::http::{Api, Call, Problem, Reply};
 use shared::letters::LetterDesk;
 use shared::operate::{DeadIndex, Redrive};
 
+pub use crate::choices::Choices;
 pub use crate::jobs::JobsApi;
 pub use crate::replays::Replays;
 
@@ -39,6 +42,8 @@ pub struct Settings {
     pub dlq_arn: String,
     /// What is not shown of payloads.
     pub redactor: Redactor,
+    /// The names of the providers.
+    pub providers: Vec<String>,
     /// Who may call.
     pub auth: ApiAuth,
 }
@@ -56,6 +61,7 @@ impl Settings {
             dlq_url: env.required(variables::DLQ_URL)?,
             dlq_arn: env.required(variables::DLQ_ARN)?,
             redactor: read_redactor(env)?,
+            providers: ModelsConfig::read_names(env)?,
             auth: ApiAuth::read(env)?,
         })
     }
@@ -80,6 +86,8 @@ pub struct DlqApi {
     pub jobs: JobsApi,
     /// Processes past events again.
     pub replays: Replays,
+    /// What may be chosen for a run.
+    pub choices: Choices,
     /// Who may call.
     pub auth: ApiAuth,
 }

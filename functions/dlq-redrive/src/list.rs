@@ -13,7 +13,7 @@ use crate::DlqApi;
 use crate::views::{EntryView, ListView, QueueView, StatsView};
 
 /// Characters of the longest text of a filter.
-const LONGEST: usize = 255;
+pub(crate) const LONGEST: usize = 255;
 const TIME: &str = "must be an RFC 3339 time, e.g. 2026-01-02T03:04:05Z";
 
 /// Whose dead are asked for.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dlq_redrive::worker::JobDeliveries;
-use dlq_redrive::{DlqApi, JobsApi, Replays, Settings};
+use dlq_redrive::{Choices, DlqApi, JobsApi, Replays, Settings};
 use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::definitions;
@@ -36,8 +36,10 @@ async fn main() -> Result<(), lambda_http::Error> {
     ]);
     let worker = Worker { store: table.clone(), queue: messages.clone(), records: table.clone(), kinds, clock: clock.clone() };
     let desk = Desk { store: table.clone(), queue: messages.clone(), clock };
-    let replays = Replays { desk: desk.clone(), replayer };
-    let jobs = JobsApi { desk, redrive: redrive.clone(), index: table.clone(), switches: table.clone(), auth: settings.auth };
-    let api = DlqApi { redrive, jobs, index: table, letters, replays, redactor: settings.redactor, auth: settings.auth };
+    let (auth, choices) = (settings.auth, Choices { bundle: replayer.bundle.clone(), providers: settings.providers });
+    let replays = Replays { desk: desk.clone(), replayer, choices: choices.clone() };
+    let (index, switches) = (table.clone(), table.clone());
+    let jobs = JobsApi { desk, redrive: redrive.clone(), index, switches, choices: choices.clone(), auth };
+    let api = DlqApi { redrive, jobs, index: table, letters, replays, choices, redactor: settings.redactor, auth };
     shared::http::serve_with(Arc::new(api), Arc::new(JobDeliveries { worker, visibility: messages })).await
 }

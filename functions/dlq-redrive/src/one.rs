@@ -24,8 +24,6 @@ use crate::views::StoppedView;
 
 /// Bytes as JSON of what a run is asked: it is one item of the table.
 const LARGEST_INPUT: usize = 150_000;
-/// Characters of the longest name of an agent.
-const LONGEST_NAME: usize = 128;
 
 /// From where a run goes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -36,6 +34,15 @@ pub(crate) enum From {
     FailedStep,
     /// From its start.
     Start,
+}
+
+/// What a run has done so far was done by its agent, for what it was asked: another one begins anew.
+pub(crate) fn checked_from(from: Option<From>, is_another: bool) -> Result<(), Problem> {
+    if from == Some(From::FailedStep) && is_another {
+        let detail = "must be `start` with another input or agent: what the run has done so far was done for the old one";
+        return Err(Problem::invalid("from", detail));
+    }
+    Ok(())
 }
 
 /// The body of a retry.
@@ -139,14 +146,8 @@ impl DlqApi {
 
     async fn retry_of(&self, tenant: &TenantId, id: RunId, body: RetryBody, principal: &Principal) -> Result<Retry, Problem> {
         let from = body.from.map(|word| word.0);
-        let model = body.model.map(|model| model.parse::<ModelRef>().map_err(|_| Problem::invalid("model", "must be <provider>::<model>")));
-        if body.agent.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > LONGEST_NAME) {
-            return Err(Problem::invalid("agent", format!("must be an agent's name, of at most {LONGEST_NAME} characters")));
-        }
-        if from == Some(From::FailedStep) && (body.input.is_some() || body.agent.is_some()) {
-            let detail = "must be `start` with another input or agent: what the run has done so far was done for the old one";
-            return Err(Problem::invalid("from", detail));
-        }
+        checked_from(from, body.input.is_some() || body.agent.is_some())?;
+        let (model, agent) = (self.choices.model(body.model.as_deref())?, self.choices.agent(body.agent)?);
         let input = match body.input {
             Some(Object(input)) => Some(self.edited(tenant, id, input).await?),
             None => None,
@@ -155,8 +156,8 @@ impl DlqApi {
             note: body.reason.map(reason).transpose()?.filter(|reason| !reason.trim().is_empty()),
             job: None,
             from_start: from == Some(From::Start),
-            model: model.transpose()?,
-            agent: body.agent,
+            model,
+            agent,
             input,
         };
         Ok(Retry { revival, force: body.force, ..Retry::by(&principal.name) })

@@ -15,6 +15,7 @@ use shared::replay::{Place, Replayer, results};
 
 use self::body::{CancelBody, ReplayBody, checked_reason};
 use self::views::{PlanView, ResultPageView};
+use crate::choices::Choices;
 use crate::job_views::{JobPageView, JobView};
 
 /// The only kind of job that is shown here.
@@ -28,6 +29,8 @@ pub struct Replays {
     pub desk: Desk,
     /// Says what they would do.
     pub replayer: Replayer,
+    /// What may be chosen for them.
+    pub choices: Choices,
 }
 
 impl Replays {
@@ -46,7 +49,7 @@ impl Replays {
     async fn start(&self, principal: &Principal, call: &Call) -> Result<Reply, Problem> {
         let body: ReplayBody = json_body(&call.body)?;
         let (is_dry, reason, pace) = (body.dry_run, checked_reason(body.reason.clone())?, body.pace()?);
-        let order = body.into_order(&self.replayer.bundle)?;
+        let order = body.into_order(&self.choices)?;
         if is_dry {
             let plan = self.replayer.plan(&principal.tenant, &order).await.map_err(unavailable)?;
             return Reply::json(StatusCode::OK, &PlanView::of(plan, &order));

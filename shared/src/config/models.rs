@@ -117,6 +117,15 @@ impl ModelsConfig {
         Ok(config)
     }
 
+    /// The names of all providers that it would name.
+    ///
+    /// # Errors
+    /// Names the variable, and the field in it, that is missing or wrong.
+    pub fn read_names(env: &Environment) -> Result<Vec<String>, ConfigError> {
+        let chain = read_chain(&env.required(variables::MODEL)?)?;
+        Ok(Self { chain, providers: read_providers(&env.required(variables::PROVIDERS)?)? }.names())
+    }
+
     /// The first model's provider, which the variables beside `MODEL` are about unless `PROVIDERS` says all of it.
     fn first_provider(&mut self, variable: &'static str) -> Result<&mut ProviderConfig, ConfigError> {
         let name = self.chain.first().map(|model| model.provider.clone()).unwrap_or_default();

@@ -129,6 +129,8 @@ impl Clock for TokioClock {
 pub struct MemoryQueue {
     /// Tasks and their delays, oldest first.
     pub sent: Mutex<Vec<(Task, Duration)>>,
+    /// How often all dead letters were moved back.
+    pub moves: Mutex<u32>,
     /// Runs whose dead letters were removed.
     pub forgotten: Mutex<Vec<Task>>,
     /// Refuses everything while true.
@@ -168,7 +170,9 @@ impl DeadLetterQueue for MemoryQueue {
     }
 
     async fn start_move(&self, _rate: Option<u32>) -> Result<Move, JournalError> {
-        self.check().map(|()| Move::Started { handle: "move-1".into() })
+        self.check()?;
+        *locked(&self.moves) += 1;
+        Ok(Move::Started { handle: "move-1".into() })
     }
 
     async fn forget(&self, task: &Task) -> Result<(), JournalError> {

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use shared::domain::definition::{Bundle, ModelRef};
 use shared::domain::id::{EventId, RunId};
 use shared::domain::job::{DEFAULT_RATE, Pace};
 use shared::domain::state::RunState;
 use shared::http::{Object, Problem, Word};
 use shared::operate::providers::LONGEST_REASON;
 use shared::replay::{ReplayFilter, ReplayOrder, Selection};
+
+use crate::choices::Choices;
 
 /// Ids that one request names: they stand in the job's record, which is written again and again.
 const MOST_IDS: usize = 1_000;
@@ -74,15 +75,9 @@ impl ReplayBody {
         Ok(Pace { rate, concurrency: within("concurrency", self.concurrency, MOST_AT_ONCE)? })
     }
 
-    pub(super) fn into_order(self, bundle: &Bundle) -> Result<ReplayOrder, Problem> {
-        let model: Option<ModelRef> =
-            self.model.as_deref().map(str::parse).transpose().map_err(|error| Problem::invalid("model", error))?;
-        if let Some(agent) = self.agent.as_ref().filter(|agent| bundle.agent(agent).is_none()) {
-            let names: Vec<_> = bundle.agents.iter().map(|agent| agent.name.as_str()).collect();
-            let detail = format!("there is no agent of that name ({} characters); there are: {}", agent.chars().count(), names.join(", "));
-            return Err(Problem::invalid("agent", detail));
-        }
-        let (agent, with_side_effects) = (self.agent.clone(), self.with_side_effects);
+    pub(super) fn into_order(self, choices: &Choices) -> Result<ReplayOrder, Problem> {
+        let model = choices.model(self.model.as_deref())?;
+        let (agent, with_side_effects) = (choices.agent(self.agent.clone())?, self.with_side_effects);
         Ok(ReplayOrder { selection: self.selection()?, model, agent, with_side_effects })
     }
 
