@@ -4,7 +4,7 @@
 //! behind it, so that one changed bit anywhere is found before anything is unpacked. `tar xzf` reads them as well.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ pub(crate) struct Part {
     pub(crate) sha256: String,
 }
 
-/// An archive that is being written. Dropped before its end, it leaves nothing behind.
+/// An archive that is being written. What is not its end leaves nothing behind.
 pub(crate) struct Writer {
     tar: Option<tar::Builder<GzEncoder<BufWriter<File>>>>,
     parts: Vec<Part>,
@@ -87,9 +87,12 @@ impl Writer {
         let sum = sum_behind_header(&mut file).map_err(failed)?;
         file.seek(SeekFrom::Start(HEADER.len() as u64)).and_then(|_| file.write_all(sum.as_bytes())).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        // Fails where somebody else has put a file there meanwhile, which a rename would replace.
-        std::fs::hard_link(&unfinished, &target).or_else(|_| std::fs::rename(&unfinished, &target)).map_err(failed)?;
-        let _gone = std::fs::remove_file(&unfinished);
+        // Fails where somebody else has put a file there meanwhile, which a rename would replace; there are disks without links.
+        let linked = std::fs::hard_link(&unfinished, &target).or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Err(error),
+            _ => std::fs::rename(&unfinished, &target),
+        });
+        linked.map_err(failed)?;
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
@@ -107,9 +110,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.tar.take().is_some() {
-            let _gone = std::fs::remove_file(&self.unfinished);
-        }
+        let _gone = std::fs::remove_file(&self.unfinished);
     }
 }
 

@@ -85,3 +85,15 @@ fn an_archive_that_somebody_packed_anew_without_a_part_is_refused() {
     let error = read(&path, |_, _| Ok(())).unwrap_err().render();
     assert!(error.contains("not those that its manifest names"), "{error}");
 }
+
+#[test]
+fn a_file_that_somebody_put_there_meanwhile_is_not_written_over() {
+    let folder = Folder::new("meanwhile");
+    let path = folder.0.join("a.tar.gz");
+    let writer = Writer::create(&path).unwrap();
+    std::fs::write(&path, "theirs").unwrap();
+    let error = writer.finish(&json!({})).unwrap_err().render();
+    assert!(error.contains("cannot write"), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "theirs");
+    assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "nothing else is left");
+}

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,9 +32,10 @@ impl Lines {
     pub(crate) fn to(path: Option<&Path>) -> Result<Self> {
         let Some(path) = path else { return Ok(Self { to: Box::new(std::io::stdout().lock()), file: None, count: 0 }) };
         let mut part = path.as_os_str().to_owned();
-        part.push(".part");
+        part.push(format!(".{}.part", std::process::id()));
         let part = PathBuf::from(part);
-        let file = File::create(&part).map_err(|error| unwritable(&part, error))?;
+        // Questions and answers are nobody else's business.
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&part).map_err(|error| unwritable(&part, error))?;
         Ok(Self { to: Box::new(BufWriter::new(file)), file: Some((part, path.to_owned())), count: 0 })
     }
 
@@ -54,13 +56,24 @@ impl Lines {
     pub(crate) fn finish(mut self) -> Result<()> {
         let Some((part, path)) = &self.file else { return Ok(()) };
         self.to.flush().map_err(|error| unwritable(part, error))?;
-        File::open(part).and_then(|file| file.sync_all()).and_then(|()| fs::rename(part, path)).map_err(|error| unwritable(path, error))
+        File::open(part).and_then(|file| file.sync_all()).and_then(|()| fs::rename(part, path)).map_err(|error| unwritable(path, error))?;
+        self.file = None;
+        Ok(())
     }
 
     fn failed(&self, error: std::io::Error) -> Error {
         match &self.file {
             Some((part, _)) => unwritable(part, error),
             None => Error::new("cannot write to standard output").because(error),
+        }
+    }
+}
+
+impl Drop for Lines {
+    /// What did not come to its end leaves nothing behind.
+    fn drop(&mut self) {
+        if let Some((part, _)) = &self.file {
+            let _gone = fs::remove_file(part);
         }
     }
 }

@@ -120,9 +120,9 @@ pub(crate) struct Logs {
     pub(crate) sources: Vec<String>,
     #[command(flatten)]
     pub(crate) stack: Named,
-    /// How many of the last lines of each
-    #[arg(long, default_value_t = 50, value_name = "N")]
-    pub(crate) tail: usize,
+    /// How many of the last lines of each [default: 50, or with --since all]
+    #[arg(long, value_name = "N")]
+    pub(crate) tail: Option<usize>,
     /// Keep printing new lines until Ctrl-C
     #[arg(long, short)]
     pub(crate) follow: bool,

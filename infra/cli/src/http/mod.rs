@@ -57,8 +57,14 @@ impl Http {
     pub(crate) fn to(target: &Target, env: &Env, timeout: Duration) -> Result<Self> {
         let profile = profile::resolve(target, env)?;
         let auth = Auth::of(&profile, env)?;
-        if matches!(auth, Auth::Key { .. }) && profile.url.starts_with("http://") && !is_loopback(&profile.url) {
-            return Err(Error::unreachable(format!("the API key would go to {} in clear text", profile.url)).with_hint("use https"));
+        let shown = match auth {
+            Auth::None => None,
+            Auth::Key { .. } => Some("the API key"),
+            // A session token is a header of a signed request.
+            Auth::Signed(_) => Some("the credentials' session token"),
+        };
+        if let Some(secret) = shown.filter(|_| profile.url.starts_with("http://") && !is_loopback(&profile.url)) {
+            return Err(Error::unreachable(format!("{secret} would go to {} in clear text", profile.url)).with_hint("use https"));
         }
         Ok(Self { auth, ..Self::new(&profile.url, timeout)? })
     }

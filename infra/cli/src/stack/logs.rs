@@ -21,6 +21,8 @@ use crate::stack::settings::Settings;
 
 /// New lines appear this soon with `--follow`.
 const POLL: Duration = Duration::from_millis(500);
+/// Lines of each, where nothing says how many.
+const TAIL: usize = 50;
 /// The last errors of a function that are shown with a failed phase.
 const EXPLAINING: usize = 3;
 /// What has a log file in the stack's folder.
@@ -37,7 +39,8 @@ pub(crate) fn execute(layout: &Layout, logs: &Logs, env: &Env) -> Result<ExitCod
     let sources = logs.sources.iter().map(|name| Ok((name.as_str(), Source::open(layout, logs, name)?)));
     let mut sources = sources.collect::<Result<Vec<_>>>()?;
     let width = if sources.len() > 1 { sources.iter().map(|(name, _)| name.len()).max().unwrap_or_default() } else { 0 };
-    let mut last = Some(logs.tail);
+    // Who says how far back wants all of it.
+    let mut last = logs.tail.or((logs.since.is_none()).then_some(TAIL));
     loop {
         let mut lines = Vec::new();
         for (name, source) in &mut sources {

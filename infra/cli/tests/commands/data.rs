@@ -129,3 +129,21 @@ fn every_command_has_help_and_the_ones_that_change_much_have_examples() {
     }
     assert!(stdout(&reprise(&["--help"])).contains("Exit codes"));
 }
+
+#[test]
+fn an_export_is_its_owners_alone_and_one_that_fails_leaves_nothing_behind() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let checkout = Checkout::new("export-mode");
+    let first = ("GET /v1/conversations/conv_1?limit=100", 200, turns(json!("c"), &["run_1"]));
+    let second = "GET /v1/conversations/conv_1?cursor=c&limit=100";
+    let broken = Stub::of(&[(first.0, first.1, &first.2), (second, 500, "{}")]);
+    let export = |stub: &Stub| checkout.reprise(&["conversation", "export", "conv_1", "--out", "c.jsonl", "--url", &stub.url]);
+    let left = || {
+        std::fs::read_dir(&checkout.0).unwrap().filter(|entry| entry.as_ref().unwrap().path().to_string_lossy().contains("c.jsonl")).count()
+    };
+    assert_eq!((export(&broken).status.code(), left()), (Some(1), 0));
+    let whole = Stub::of(&[(first.0, first.1, &first.2), (second, 200, &turns(Value::Null, &["run_2"]))]);
+    assert_eq!((export(&whole).status.code(), left()), (Some(0), 1));
+    let mode = std::fs::metadata(checkout.0.join("c.jsonl")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it holds what people asked");
+}

@@ -131,6 +131,12 @@ fn a_key_goes_into_its_header_and_never_in_clear_text_over_a_network() {
     let output = home.reprise(&["run", "show", "run_1", "--profile", "edge", "--url", "http://192.0.2.1"], &[("KEY", "sk-1")]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("in clear text") && !stderr(&output).contains("sk-1"), "{}", stderr(&output));
+
+    // A signed request carries the session's token.
+    let config = "[profiles.prod]\nurl = \"http://192.0.2.1\"\nauth = \"sigv4\"\naws_profile = \"night\"\n";
+    let output = Home::new("signed-in-clear", config).reprise(&["run", "show", "run_1", "--profile", "prod"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("session token would go to http://192.0.2.1 in clear text"), "{}", stderr(&output));
 }
 
 #[test]
