@@ -55,6 +55,16 @@ async fn incidents() -> Vec<Answer> {
     answers
 }
 
+#[tokio::test]
+async fn an_incident_that_is_open_but_could_not_be_taken_is_no_failure_that_makes_people_open_another() {
+    let world = world();
+    // Somebody else is always faster, once it is there.
+    world.incidents.races.store(100, std::sync::atomic::Ordering::Relaxed);
+    let opened = world.call(open(&json!({"title": "t", "severity": "P1"}))).await;
+    assert_eq!((opened.status, &opened.body["acknowledge"]["at"]), (201, &json!(null)), "{}", opened.body);
+    assert_eq!(world.call(get("/v1/incidents").from(OWNER)).await.body["incidents"].as_array().unwrap().len(), 1);
+}
+
 async fn items() -> Vec<Answer> {
     let world = world();
     let item = json!({"pk": {"S": "acme#run#1"}, "sk": {"S": "run"}, "state": {"S": "queued"}});

@@ -8,6 +8,7 @@ use shared::domain::id::IncidentId;
 use shared::domain::incident::{Incident, IncidentStatus, Severity, Unresolved, Update};
 use shared::http::{Call, Problem, Reply, Word, json_body};
 use shared::operate::incidents::{self, IncidentError};
+use shared::telemetry::chain;
 
 use crate::views::{IncidentPageView, IncidentView};
 use crate::{OperatorApi, unavailable};
@@ -47,9 +48,14 @@ impl OperatorApi {
         let mut timeline = vec![entry];
         if body.acknowledge {
             let update = Update { acknowledge: true, ..Update::default() };
-            let (taken, entry) = incidents::update(self.incidents.as_ref(), incident.id, &update, by, now).await.map_err(refused)?;
-            incident = taken;
-            timeline.push(entry);
+            match incidents::update(self.incidents.as_ref(), incident.id, &update, by, now).await {
+                Ok((taken, entry)) => {
+                    incident = taken;
+                    timeline.push(entry);
+                }
+                // It is open, and the answer says that nobody has taken it: an error would make people open it once more.
+                Err(error) => tracing::warn!(incident.id = %incident.id, error = %chain(&error), "an incident is open, and not taken yet"),
+            }
         }
         let address = call.address(&format!("/v1/incidents/{}", incident.id));
         let view = IncidentView::full(&incident, timeline, None, now);
