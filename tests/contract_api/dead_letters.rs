@@ -222,18 +222,23 @@ async fn one_dead_run_is_shown_with_what_explains_it_and_without_secrets() {
     let body = StepBody::Model(ModelStep::new("script".into(), "m".into(), message, FinishReason::ToolCalls, Usage::default()));
     world.store.put_step(dead.id, Step { index: 1, started_at: dead.created_at, ended_at: dead.created_at, body });
     dead.steps = 1;
+    dead.failures.last_mut().unwrap().message = "401: ana@example.com, password=\"two words\" is wrong".into();
     world.store.put(dead.clone());
     let shown = world.call(show(&dead)).await;
-    let told = json!({"index": 2, "kind": "tool", "name": "track", "arguments": {"q": "x", "api_key": "[redacted]"}});
-    assert_eq!((&shown.body["failed_step"], &shown.body["journal_complete"]), (&told, &json!(true)));
-    let places = json!(["/failed_step/arguments/api_key", "/journal/0/message/tool_calls/0/arguments/api_key"]);
-    assert_eq!(shown.body["redacted"], places);
-    for place in places.as_array().unwrap() {
-        assert_eq!(shown.text(place.as_str().unwrap()), "[redacted]");
+    let failed = json!({"index": 2, "kind": "tool", "name": "track", "arguments": {"q": "x", "api_key": "[redacted]"}});
+    assert_eq!((&shown.body["failed_step"], &shown.body["journal_complete"]), (&failed, &json!(true)));
+    let places = ["/failed_step/arguments/api_key", "/journal/0/message/tool_calls/0/arguments/api_key"];
+    assert_eq!(shown.body["redacted"], json!([places[0], places[1], "/error/message", "/failures/0/message"]));
+    for place in places {
+        assert_eq!(shown.text(place), "[redacted]");
     }
+    let told = "401: [redacted], password=\"[redacted]\" is wrong";
+    let (list, stats) = (world.call(get("/v1/dlq")).await, world.call(get("/v1/dlq/stats")).await);
+    let messages = [shown.text("/error/message"), list.text("/entries/0/failures/0/message"), stats.text("/groups/0/message")];
+    assert_eq!(messages, [told; 3], "what a provider says may have secrets in it");
     assert_eq!(shown.text("/transitions/0/reason"), "accepted");
     let would = world.call(retry(&dead, &json!({"dry_run": true}))).await;
-    assert_eq!((would.text("/would/action"), &would.body["would"]["step"]), ("resume", &told));
+    assert_eq!((would.text("/would/action"), &would.body["would"]["step"]), ("resume", &failed));
     assert_eq!(world.store.get(dead.id), Some(dead), "nothing was done");
 }
 

@@ -63,7 +63,7 @@ impl DlqApi {
         let count = self.count(&tenants).await?;
         let queue = self.depth(call).await?;
         let now = self.redrive.clock.now();
-        let entries = page.runs.iter().map(|run| EntryView::of(run, now)).collect();
+        let entries = page.runs.iter().map(|run| EntryView::of(run, now).cleared(&self.redactor)).collect();
         Reply::json(StatusCode::OK, &ListView { count, entries, queue, next_cursor: page.next.map(|next| next.to_string()) })
     }
 
@@ -73,7 +73,7 @@ impl DlqApi {
         let filter = filter(&mut query)?;
         query.finish()?;
         let stats = dead_stats(self.index.as_ref(), tenants.whose(), &filter).await.map_err(|error| Problem::unavailable(&error))?;
-        Reply::json(StatusCode::OK, &StatsView::of(stats))
+        Reply::json(StatusCode::OK, &StatsView::of(stats, &self.redactor))
     }
 
     /// All that are dead, whatever the filter.

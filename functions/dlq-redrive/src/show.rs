@@ -67,7 +67,16 @@ impl DlqApi {
         let input = clear(input, "/input");
         entry.failed_step.arguments = entry.failed_step.arguments.map(|arguments| clear(arguments, "/failed_step/arguments"));
         let journal = journal.into_iter().enumerate().map(|(i, step)| clear(step, &format!("/journal/{i}"))).collect();
-        let transitions = self.transitions(&run).await.map_err(|error| unavailable(&error))?;
+        let mut transitions = self.transitions(&run).await.map_err(|error| unavailable(&error))?;
+        let notes =
+            transitions.iter_mut().enumerate().filter_map(|(i, step)| Some((format!("/transitions/{i}/note"), step.note.as_mut()?)));
+        for (at, text) in entry.messages().chain(notes) {
+            let cleared = self.redactor.redact_text(text);
+            if cleared != *text {
+                redacted.push(at);
+                *text = cleared;
+            }
+        }
         Reply::json(StatusCode::OK, &ShowView { entry, payload, input, redacted, transitions, journal, journal_complete })
     }
 

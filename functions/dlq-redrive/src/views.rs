@@ -7,6 +7,7 @@ use shared::domain::clock::{between, rfc3339_millis};
 use shared::domain::dead::Fingerprint;
 use shared::domain::failure::Failure;
 use shared::domain::id::{ConversationId, EventId, RunId, TenantId};
+use shared::domain::redact::Redactor;
 use shared::domain::run::Run;
 use shared::domain::step::Usage;
 use shared::operate::dead::{Group, Stats, Stopped, StoppedAt};
@@ -70,7 +71,8 @@ impl EntryView {
             error: run.error().cloned(),
             failures: run.failures.clone(),
             fingerprint: run.failures.last().map(Fingerprint::of),
-            attempts: run.attempts,
+            // The number that filters and orders go by: of the failures that the record keeps.
+            attempts: u32::try_from(run.failures.len()).unwrap_or(u32::MAX),
             steps: run.steps,
             failed_step: StoppedView::of(&Stopped::by_record(run)),
             usage: run.usage,
@@ -82,6 +84,21 @@ impl EntryView {
             age_seconds: between(died_at, now).as_secs(),
             redrives: run.redriven.count,
         }
+    }
+
+    /// What others have said when it failed, which may have secrets in it, and where it stands.
+    pub(crate) fn messages(&mut self) -> impl Iterator<Item = (String, &mut String)> {
+        let error = self.error.iter_mut().map(|error| ("/error/message".to_owned(), &mut error.message));
+        let failures = self.failures.iter_mut().enumerate();
+        error.chain(failures.map(|(i, failure)| (format!("/failures/{i}/message"), &mut failure.message)))
+    }
+
+    /// For who looks at many of them.
+    pub(crate) fn cleared(mut self, redactor: &Redactor) -> Self {
+        for (_, message) in self.messages() {
+            *message = redactor.redact_text(message);
+        }
+        self
     }
 }
 
@@ -136,18 +153,19 @@ struct GroupView {
 }
 
 impl StatsView {
-    pub(crate) fn of(stats: Stats) -> Self {
-        Self { count: stats.count, complete: stats.complete, groups: stats.groups.into_iter().map(GroupView::of).collect() }
+    pub(crate) fn of(stats: Stats, redactor: &Redactor) -> Self {
+        let groups = stats.groups.into_iter().map(|group| GroupView::of(group, redactor)).collect();
+        Self { count: stats.count, complete: stats.complete, groups }
     }
 }
 
 impl GroupView {
-    fn of(group: Group) -> Self {
+    fn of(group: Group, redactor: &Redactor) -> Self {
         Self {
             fingerprint: group.fingerprint,
             code: group.code,
             provider: group.provider,
-            message: group.message,
+            message: redactor.redact_text(&group.message),
             agents: group.agents.into_iter().collect(),
             count: group.count,
             first_died_at: group.first_died_at,

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::domain::canonical::sha256;
 use crate::domain::clock::{after, between, rfc3339_millis};
 use crate::domain::id::LetterId;
+use crate::domain::redact::Redactor;
 use crate::domain::task::Message;
 
 /// Bytes of a text that are kept: an item of the table holds 400 KB, a message up to 1 MB.
@@ -122,7 +123,7 @@ pub struct LetterRecord {
     pub bytes: u64,
     /// Whether all of the text was kept.
     pub is_whole: bool,
-    /// How the text begins.
+    /// How the text begins, without what looks like a secret.
     pub preview: String,
     /// Why it is none of ours.
     pub problem: String,
@@ -166,7 +167,8 @@ impl LetterRecord {
             sha256: sha256(sighting.body),
             bytes: sighting.body.len() as u64,
             is_whole: sighting.body.len() <= KEPT_BYTES,
-            preview: sighting.body.chars().take(PREVIEW).collect(),
+            // Cut afterwards: of half a JSON document nobody can tell the secrets.
+            preview: Redactor::default().redact_text(sighting.body).chars().take(PREVIEW).collect(),
             problem: problem_of(sighting.body),
             message_id: sighting.message_id.to_owned(),
             sender: sighting.sender.map(str::to_owned),

@@ -106,6 +106,15 @@ async fn a_letter_is_noted_once_with_each_delivery_counted() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_a_letter_has_no_secret_that_the_whole_of_it_hides() {
+    let (w, body) = (world(), format!(r#"{{"passwords": ["hunter2"], "text": "{}"}}"#, "long ".repeat(100)));
+    w.deliver(&body, 1).await;
+    let record = w.record(&body);
+    assert!(record.preview.contains("long") && !record.preview.contains("hunter2"), "{}", record.preview);
+    assert_eq!(w.book.bodies.lock().unwrap()[&record.id], body);
+}
+
+#[tokio::test]
 async fn a_letter_that_only_lies_there_is_written_once_an_hour() {
     let w = world();
     assert_eq!(w.meet("poison", 5).await, Standing::Open);

@@ -35,7 +35,10 @@ static LOOKS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 
 /// A name and a value in running text: `password=x`, `token: "x"`.
 static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?P<kept>(?P<name>[A-Za-z][A-Za-z0-9_.-]{1,63})["']?\s?[=:]\s?["']?)(?P<value>[^\s"',;&<>(){}\[\]]+)"#).ok()
+    let name = r#"(?P<kept>(?P<name>[A-Za-z][A-Za-z0-9_.-]{1,63})["']?\s?[=:]\s?)"#;
+    // In quotes it may be several words, and the end may have been cut off.
+    let quoted = r#""(?P<double>[^"]+)(?P<end>"|$)|'(?P<single>[^']+)(?P<stop>'|$)"#;
+    Regex::new(&format!(r#"{name}(?:{quoted}|(?P<open>["']?)(?P<bare>[^\s"',;&<>(){{}}\[\]]+))"#)).ok()
 });
 
 /// Digits in a row, or in groups as they are printed on cards.
@@ -50,13 +53,24 @@ pub(super) fn cleared(text: &str, names: &Names) -> Option<String> {
     if let Some(digits) = DIGITS.as_ref() {
         replace(&mut left, digits, |found| if is_card(&found[0]) { REDACTED.to_owned() } else { found[0].to_owned() });
     }
-    if let Some(named) = NAMED.as_ref() {
-        replace(&mut left, named, |found| {
-            let is_secret = names.secrecy(&found["name"]) == Secrecy::All && !is_told(&found["value"]);
-            if is_secret { format!("{}{REDACTED}", &found["kept"]) } else { found[0].to_owned() }
-        });
+    if let Some(pattern) = NAMED.as_ref() {
+        replace(&mut left, pattern, |found| without_named(pattern, found, names));
     }
     (left != text).then(|| left.into_owned())
+}
+
+/// A name and its value, without the value if the name is a secret's. Else there may be others in the value: `error: token=x`.
+fn without_named(pattern: &Regex, found: &Captures<'_>, names: &Names) -> String {
+    let part = |name| found.name(name).map_or("", |part| part.as_str());
+    let (open, value, end) = match (found.name("double"), found.name("single")) {
+        (Some(value), _) => ("\"", value.as_str(), part("end")),
+        (None, Some(value)) => ("'", value.as_str(), part("stop")),
+        (None, None) => (part("open"), part("bare"), ""),
+    };
+    let is_secret = names.secrecy(part("name")) == Secrecy::All && !is_told(value);
+    let left =
+        if is_secret { REDACTED.into() } else { pattern.replace_all(value, |within: &Captures<'_>| without_named(pattern, within, names)) };
+    format!("{}{open}{left}{end}", part("kept"))
 }
 
 /// What is no secret though it stands behind a secret's name: the word that announces one, and what a web address goes on with.
@@ -106,6 +120,11 @@ mod tests {
         for (text, left) in [
             ("say sk-proj-abcdefghijklmnop0123 to it".to_owned(), "say [redacted] to it"),
             ("key AKIAIOSFODNN7EXAMPLE.".to_owned(), "key [redacted]."),
+            ("password: \"correct horse battery\", tries: 3".to_owned(), "password: \"[redacted]\", tries: 3"),
+            ("{'password': 'correct horse', 'x': 'y z'}".to_owned(), "{'password': '[redacted]', 'x': 'y z'}"),
+            ("{\"password\": \"correct horse batt".to_owned(), "{\"password\": \"[redacted]"),
+            ("error: \"401: password=hunter2 is wrong\"".to_owned(), "error: \"401: password=[redacted] is wrong\""),
+            ("error: password=hunter2".to_owned(), "error: password=[redacted]"),
             (format!("it is {jwt}"), "it is [redacted]"),
             (format!("Authorization: Bearer {jwt}"), "Authorization: Bearer [redacted]"),
             ("curl -H 'authorization: bearer abcdef0123456789'".to_owned(), "curl -H 'authorization: bearer [redacted]'"),
