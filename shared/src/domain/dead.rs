@@ -18,6 +18,9 @@ const LONGEST_MESSAGE: usize = 200;
 /// The digits of a fingerprint: enough to tell thousands of kinds of failure apart.
 const DIGITS: usize = 12;
 
+/// What stands for an apostrophe where a quote would have a meaning.
+const APOSTROPHE: char = '’';
+
 /// What failures of one kind have in common: code, provider, and the message without what differs from run to run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -60,10 +63,18 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// A message without what differs from run to run: words with a digit (numbers, ids, times) and what stands in quotes.
+/// A message without what differs from run to run: words with a digit (numbers, ids, times) and what stands in quotes. The apostrophe of
+/// "didn't" is no quote.
 fn without_details(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
-    for (place, part) in message.split(['`', '"', '\'']).enumerate() {
+    let (mut before, mut characters) = (None, message.chars().peekable());
+    let mut told = String::with_capacity(message.len());
+    while let Some(c) = characters.next() {
+        let within = |other: Option<char>| other.is_some_and(char::is_alphanumeric);
+        told.push(if c == '\'' && within(before) && within(characters.peek().copied()) { APOSTROPHE } else { c });
+        before = Some(c);
+    }
+    for (place, part) in told.split(['`', '"', '\'']).enumerate() {
         if place % 2 == 1 {
             out.push('~');
             continue;
@@ -172,6 +183,8 @@ mod tests {
         assert_eq!(of("no answer within 10 s (3 tries)"), of("no answer within 12 s (4 tries)"));
         assert_eq!(of("run run_01ABC: refused by `a`"), of("run run_01XYZ2: refused by `b c`"));
         assert_ne!(of("no answer"), of("broke off"));
+        assert_ne!(of("the model didn't answer"), of("the model didn't know the tool"));
+        assert_eq!(of("it didn't know 'lookup'"), of("it didn't know 'track it'"));
         let other = Fingerprint::of(&failure(FailureCode::ProviderTimeout, "no answer", "anthropic::x"));
         assert_ne!(of("no answer"), other);
         assert_ne!(of("no answer"), Fingerprint::of(&failure(FailureCode::ProviderUnavailable, "no answer", "openai::gpt-4o")));

@@ -154,7 +154,7 @@ pub struct JobResult {
 /// What a job has come to, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// How many there are to act on: as counted at the beginning, exact once the job has ended.
+    /// How many there are to act on: as counted at the beginning, exact once all is done.
     pub selected: u64,
     /// See [`Outcome::Done`].
     pub done: u64,
@@ -427,7 +427,9 @@ impl Job {
         self.not_before = None;
         // Of what stands in the batch of a job whose workers all vanished nobody knows.
         self.counts.failed += std::mem::take(&mut self.batch).len() as u64;
-        self.counts.selected = self.counts.settled();
+        // What was left alone was selected as well.
+        let settled = self.counts.settled();
+        self.counts.selected = if status == JobStatus::Completed { settled } else { self.counts.selected.max(settled) };
     }
 }
 

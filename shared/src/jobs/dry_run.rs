@@ -1,7 +1,8 @@
 //! What a job would do, without doing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -9,7 +10,8 @@ use super::selection::{DeadItem, DeadOrder};
 use crate::domain::board::Board;
 use crate::domain::breaker::Verdict;
 use crate::domain::definition::ModelRef;
-use crate::domain::id::RunId;
+use crate::domain::id::{RunId, TenantId};
+use crate::domain::job::Item;
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::engine::ports::JournalError;
@@ -19,6 +21,8 @@ use crate::operate::{DeadIndex, LOOP_GUARD, Records, Retry};
 pub const LOOKED_AT: usize = 1_000;
 /// Runs read at once.
 const PAGE: usize = 100;
+/// How often. A filter that fits few of many leaves pages short: somebody waits for the answer, and the gateway for 29 s.
+const ROUNDS: usize = 10;
 
 /// What would happen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -74,12 +78,13 @@ pub async fn dry_run(
 ) -> Result<Trial, JournalError> {
     let mut trial = Trial { count: order.count(index, records, now).await?, ..Trial::default() };
     let (mut cursor, mut models): (Option<String>, BTreeSet<ModelRef>) = (None, BTreeSet::new());
-    loop {
+    for _ in 0..ROUNDS {
         let (items, next) = order.next(index, records, now, cursor.as_deref(), PAGE).await?;
+        let runs = runs_of(&items, records).await?;
         for item in &items {
-            let (Ok(id), Ok(dead)) = (item.key.parse::<RunId>(), serde_json::from_value::<DeadItem>(item.data.clone())) else { continue };
-            let run = records.run(&dead.tenant, id).await?;
-            trial.look_at(id, run.as_ref(), retry);
+            let Ok(id) = item.key.parse::<RunId>() else { continue };
+            let run = runs.get(&id);
+            trial.look_at(id, run, retry);
             let failed = run.and_then(|run| run.failures.last()?.provider.as_deref()?.parse().ok());
             models.extend(order.model.clone().or(failed));
         }
@@ -93,6 +98,18 @@ pub async fn dry_run(
         trial.warnings = models.iter().filter_map(|model| warning(board, model, now)).collect();
     }
     Ok(trial)
+}
+
+/// Their records, as many at once as belong to one tenant.
+async fn runs_of(items: &[Item], records: &dyn Records) -> Result<HashMap<RunId, Run>, JournalError> {
+    let mut of: HashMap<TenantId, Vec<RunId>> = HashMap::new();
+    for item in items {
+        if let (Ok(id), Ok(dead)) = (item.key.parse(), serde_json::from_value::<DeadItem>(item.data.clone())) {
+            of.entry(dead.tenant).or_default().push(id);
+        }
+    }
+    let reads = of.iter().map(|(tenant, ids)| records.runs(tenant, ids));
+    Ok(try_join_all(reads).await?.into_iter().flatten().map(|run| (run.id, run)).collect())
 }
 
 impl Trial {
@@ -111,7 +128,8 @@ impl Trial {
             run_id: id,
             action: if retry.is_some() { "retry" } else { "discard" },
             from: from_start.map(|from_start| if from_start { "start" } else { "failed_step" }),
-            step: from_start.map(|from_start| if from_start { 1 } else { run.steps + 1 }),
+            // A run that begins anew goes on in its journal.
+            step: retry.map(|_| run.steps + 1),
             agent,
         });
     }

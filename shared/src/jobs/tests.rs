@@ -32,6 +32,8 @@ struct Counting {
     becomes: RunState,
     /// Things that cannot be acted on.
     panics: Option<usize>,
+    /// A thing whose record the store cannot read.
+    unreadable: Mutex<Option<usize>>,
 }
 
 #[async_trait]
@@ -52,6 +54,9 @@ impl Work for Counting {
         let id: RunId = item.key.parse().unwrap();
         if self.panics.is_some_and(|n| self.runs[n] == id) {
             panic!("a thing that nobody can act on");
+        }
+        if self.unreadable.lock().unwrap().is_some_and(|n| self.runs[n] == id) {
+            return Err(JournalError::Unavailable("written by a later version".into()));
         }
         let mut run = self.records.get(id).unwrap();
         if run.state == RunState::Dead {
@@ -87,7 +92,7 @@ fn world(runs: usize, becomes: RunState, panics: Option<usize>) -> World {
         run.id
     };
     let runs = (0..runs).map(dead).collect();
-    let work = Arc::new(Counting { records: records.clone(), runs, done: Mutex::default(), becomes, panics });
+    let work = Arc::new(Counting { records: records.clone(), runs, done: Mutex::default(), becomes, panics, unreadable: Mutex::default() });
     let desk = Desk { store: jobs.clone(), queue: jobs.clone(), clock: clock.clone() };
     World { jobs, records, clock, work, desk }
 }
@@ -269,7 +274,7 @@ async fn a_job_that_is_cancelled_ends_with_exact_counts() {
     w.work_off(100).await;
     let done = w.work.done.lock().unwrap().len() as u64;
     assert!((100..=250).contains(&done), "{done}");
-    assert_eq!(w.counts(job.id), (done, done, 0, 0));
+    assert_eq!(w.counts(job.id), (1_000, done, 0, 0), "what was left alone was selected as well");
     let job = w.jobs.get(job.id).unwrap();
     assert_eq!((job.status, job.cancelled.as_ref().unwrap().by.as_str()), (JobStatus::Cancelled, "bob"));
     assert!(matches!(w.desk.cancel(&tenant(), job.id, &kinds, "bob", None).await, Err(DeskError::Ended(_))));
@@ -283,7 +288,7 @@ async fn the_rest_is_left_alone_when_the_first_few_fail_as_before() {
     let job = w.desk.start(NewJob { canary: Some((5, 600)), ..order(50) }).await.unwrap().job;
     w.work_off(100).await;
     let job = w.jobs.get(job.id).unwrap();
-    assert_eq!((job.status, w.counts(job.id)), (JobStatus::Stopped, (5, 5, 0, 0)));
+    assert_eq!((job.status, w.counts(job.id)), (JobStatus::Stopped, (100, 5, 0, 0)));
     assert_eq!(job.stopped_because.as_deref(), Some("of the first 5, 5 failed again"));
     assert_eq!(job.canary.unwrap().state, CanaryState::Failed);
 }
@@ -331,9 +336,34 @@ async fn no_more_runs_are_under_way_than_the_job_may_have() {
 }
 
 #[tokio::test]
+async fn who_waits_long_for_runs_to_end_looks_less_and_less_often() {
+    let w = world(3, RunState::Queued, None);
+    let job = w.desk.start(NewJob { pace: Pace { rate: 100, concurrency: Some(1) }, ..order(0) }).await.unwrap().job;
+    let begun = w.clock.now();
+    let mut delay = s(0);
+    for _ in 0..30 {
+        let message = w.jobs.take_first().unwrap();
+        delay = message.1;
+        w.clock.advance(delay);
+        assert!(w.invoke(&message.0).await);
+    }
+    assert_eq!((delay, w.counts(job.id).1), (s(60), 1));
+    assert!(after(begun, s(15 * 60)) < w.clock.now(), "each with its message, not with a function that waits");
+}
+
+#[tokio::test]
 async fn a_thing_that_nobody_can_act_on_stops_nothing_else() {
     let w = world(20, RunState::Completed, Some(7));
     let job = w.desk.start(order(50)).await.unwrap().job;
+    w.work_off(100).await;
+    assert_eq!((w.jobs.get(job.id).unwrap().status, w.counts(job.id)), (JobStatus::Completed, (20, 19, 0, 1)));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_costs_some_attempts_and_stops_nothing_else() {
+    let w = world(20, RunState::Completed, None);
+    *w.work.unreadable.lock().unwrap() = Some(7);
+    let job = w.desk.start(order(5)).await.unwrap().job;
     w.work_off(100).await;
     assert_eq!((w.jobs.get(job.id).unwrap().status, w.counts(job.id)), (JobStatus::Completed, (20, 19, 0, 1)));
 }

@@ -26,12 +26,16 @@ const SIDE_BY_SIDE: usize = 16;
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// No wait is shorter: a clock of milliseconds would stand still.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-/// How often runs are looked at that a job waits for.
+/// How often runs are looked at that a job waits for: less often the longer nothing ends, since one may wait for days.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// The same for a canary, which may take as long as its model does.
 const LOOK_AT_CANARY_EVERY: Duration = Duration::from_secs(3);
 /// How often a write is tried again that another write of the same job came before: such are only wishes to cancel it.
 const TRIES: usize = 5;
+/// After so many claims in which the store took the job, but nothing could be done to any thing of the batch, these have failed: a record
+/// that cannot be read must not stop the rest.
+const HOPELESS: u32 = 10;
 
 /// Carries jobs out.
 pub struct Worker {
@@ -169,7 +173,7 @@ impl Worker {
             return self.end(job, JobStatus::Completed).await;
         }
         let room = match self.room(job).await? {
-            0 => return Ok(Step::Wait(LOOK_EVERY)),
+            0 => return Ok(Step::Wait(look_again_in(job, now))),
             room => room,
         };
         let (batch, cursor) = work.next(job, job.cursor.as_deref(), room).await?;
@@ -208,6 +212,11 @@ impl Worker {
                 Ok(Ok(acted)) => {
                     results.push(result(&item, &acted, now));
                     job.set_going(acted);
+                }
+                Ok(Err(error)) if of.attempts >= HOPELESS => {
+                    tracing::error!(job.id = %job.id, item = item.key, error = %chain(&error), "nothing can be done to a thing");
+                    let detail = format!("the store had no answer for it {HOPELESS} times");
+                    results.push(result(&item, &Acted { outcome: Outcome::Failed, detail, run: None }, now));
                 }
                 Ok(Err(error)) => failure = Some(error),
                 Err(_) => {
@@ -298,6 +307,12 @@ pub async fn wake(
     queue.send_job(&job.message(), Duration::ZERO).await?;
     tracing::warn!(job.id = %job.id, turn = job.turn, "job woken: its message was lost");
     Ok(true)
+}
+
+/// A part of the time that has passed since the last batch.
+fn look_again_in(job: &Job, now: Timestamp) -> Duration {
+    let idle = job.not_before.map_or(Duration::ZERO, |since| between(since, now));
+    (idle / 4).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)
 }
 
 fn result(item: &Item, acted: &Acted, at: Timestamp) -> JobResult {

@@ -15,8 +15,8 @@ use crate::domain::state::RunState;
 use crate::engine::ports::JournalError;
 use crate::operate::{DeadFilter, DeadIndex, DeadRange, Records, Whose};
 
-/// Entries read at once where some of them will not fit the filter.
-const ROUND: usize = 1_000;
+/// So many times more entries than fit a page are read where some of them will not fit the filter, and each time more than before.
+const MORE: usize = 4;
 
 /// What a list is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,13 +171,13 @@ async fn in_order(index: &dyn DeadIndex, query: &DeadQuery<'_>) -> Result<(Vec<D
     let sort = query.sort;
     let mut range = query.filter.range(sort.ascending);
     range.behind = query.behind.and_then(|place| Some((Timestamp::from_millisecond(place.value).ok()?, place.run)));
-    let round = round_of(query);
+    let (mut round, mut read) = (round_of(query), 0);
     let mut found = Vec::new();
-    for _ in 0..MOST.div_ceil(round) {
+    while read < MOST {
         let entries = index.dead(query.whose, &range, round).await?;
         let is_last = entries.len() < round;
         range.behind = entries.last().map(|entry| (entry.died_at, entry.run));
-        let looked_at = entries.last().map(|entry| sort.cursor(entry));
+        read += entries.len();
         found.extend(entries.into_iter().filter(|entry| query.filter.fits(entry)));
         if found.len() > query.limit {
             found.truncate(query.limit);
@@ -187,9 +187,7 @@ async fn in_order(index: &dyn DeadIndex, query: &DeadQuery<'_>) -> Result<(Vec<D
         if is_last {
             return Ok((found, None));
         }
-        if round == MOST {
-            return Ok((found, looked_at));
-        }
+        round = (round * MORE).min(MOST);
     }
     let next = range.behind.map(|(died_at, run)| Cursor { sort, value: died_at.as_millisecond(), run });
     Ok((found, next))
@@ -203,7 +201,7 @@ const fn round_of(query: &DeadQuery<'_>) -> usize {
             if is_plain(query.filter) {
                 query.limit.saturating_add(1)
             } else {
-                ROUND
+                query.limit.saturating_add(1) * MORE
             }
         }
     }
