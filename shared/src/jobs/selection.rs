@@ -91,6 +91,11 @@ impl DeadOrder {
         DeadRange { until: Some(range.until.map_or(end, |until| until.min(end))), ..range }
     }
 
+    /// Pages of that size, so many. The dead of all tenants are read as a whole each time, whatever part is asked for: so once.
+    const fn pages(&self, size: usize, count: usize) -> (usize, usize) {
+        if self.tenant.is_none() { (COUNTED_PAGE * COUNTED_PAGES, 1) } else { (size, count) }
+    }
+
     /// How many they are, about.
     pub(super) async fn count(&self, index: &dyn DeadIndex, records: &dyn Records, asked_at: Timestamp) -> Result<u64, JournalError> {
         match (&self.selection, &self.tenant) {
@@ -99,8 +104,7 @@ impl DeadOrder {
             (Selection::All | Selection::Filter(_), _) => {}
         }
         let (filter, mut range, mut count) = (self.filter(), self.range(asked_at), 0);
-        // The dead of all tenants are read as a whole, whatever part is asked for.
-        let (page_size, pages) = if self.tenant.is_none() { (COUNTED_PAGE * COUNTED_PAGES, 1) } else { (COUNTED_PAGE, COUNTED_PAGES) };
+        let (page_size, pages) = self.pages(COUNTED_PAGE, COUNTED_PAGES);
         for _ in 0..pages {
             let page = index.dead(self.whose(), &range, page_size).await?;
             count += page.iter().filter(|entry| filter.fits(entry)).count() as u64;
@@ -127,9 +131,10 @@ impl DeadOrder {
         let (filter, mut range) = (self.filter(), self.range(asked_at));
         range.behind = cursor.map(place).transpose()?;
         let mut items = Vec::new();
-        for _ in 0..PAGES {
-            let page = index.dead(self.whose(), &range, PAGE).await?;
-            let is_last = page.len() < PAGE;
+        let (page_size, pages) = self.pages(PAGE, PAGES);
+        for _ in 0..pages {
+            let page = index.dead(self.whose(), &range, page_size).await?;
+            let is_last = page.len() < page_size;
             for entry in page {
                 range.behind = Some((entry.died_at, entry.run));
                 if filter.fits(&entry) {
