@@ -3,6 +3,7 @@
 use std::fmt::Arguments;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::CommandFactory as _;
 use serde_json::Value;
@@ -14,7 +15,17 @@ use crate::error::{Error, Result};
 /// [`printable`].
 pub(crate) fn line(text: Arguments<'_>) {
     let mut stdout = std::io::stdout().lock();
-    let _closed = writeln!(stdout, "{}", printable(&text.to_string())).and_then(|()| stdout.flush());
+    if writeln!(stdout, "{}", printable(&text.to_string())).and_then(|()| stdout.flush()).is_err() {
+        READER_GONE.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Set once, by the one place that prints.
+static READER_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether nobody reads standard output any more: what prints for as long as there is something to print ends then.
+pub(crate) fn reader_is_gone() -> bool {
+    READER_GONE.load(Ordering::Relaxed)
 }
 
 /// Prints one line to standard output.

@@ -1,4 +1,7 @@
 //! What leaves a debug bundle has no secrets: by the names of fields, by what keys look like, and by the values of those that are known.
+//!
+//! The dead-letter API has rules of its own (`shared/src/domain/redact`), which go further in what people write. This one knows the
+//! secrets of the environment, which that one must not, and is small because this crate is what a cold `make run` waits for.
 
 use serde_json::{Map, Value};
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::args::{Format, Tail};
 use crate::error::{Error, Result, UNFINISHED};
 use crate::http::Http;
-use crate::out::{print_json, printable, say};
+use crate::out::{print_json, printable, reader_is_gone, say};
 use crate::run::steps;
 use crate::run::view::Run;
 
@@ -14,7 +14,7 @@ use crate::run::view::Run;
 const FASTEST: Duration = Duration::from_millis(300);
 const SLOWEST: Duration = Duration::from_secs(3);
 
-/// Exit code 0 completed, 1 ended otherwise, 3 still going on when the time is up.
+/// Exit code 0 completed, or nobody reads on; 1 ended otherwise, 3 still going on when the time is up.
 pub(crate) fn execute(http: &Http, tail: &Tail, format: Format) -> Result<ExitCode> {
     let start = Instant::now();
     let (mut printed, mut interval, mut status) = (0, FASTEST, String::new());
@@ -38,6 +38,9 @@ pub(crate) fn execute(http: &Http, tail: &Tail, format: Format) -> Result<ExitCo
                 Format::Json | Format::Jsonl => print_json(Format::Jsonl, &run.body),
             }
             return Ok(run.exit_code());
+        }
+        if reader_is_gone() {
+            return Ok(ExitCode::SUCCESS);
         }
         if start.elapsed() >= Duration::from_secs(tail.timeout) {
             return Err(Error::new(format!("the run {} is still {} after {} s", run.id, run.status, tail.timeout))

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::args::Logs;
 use crate::config::Env;
 use crate::error::{Error, Result};
-use crate::out::{brief, printable, say};
+use crate::out::{brief, printable, reader_is_gone, say};
 use crate::stack::FUNCTIONS;
 use crate::stack::emulator::{Emulator, LogEvent};
 use crate::stack::layout::Layout;
@@ -54,7 +54,7 @@ pub(crate) fn execute(layout: &Layout, logs: &Logs, env: &Env) -> Result<ExitCod
             let line = if is_plain { plain(&line) } else { line };
             if width > 0 { say!("{name:<width$} | {line}") } else { say!("{line}") }
         }
-        if !logs.follow {
+        if !logs.follow || reader_is_gone() {
             return Ok(ExitCode::SUCCESS);
         }
         last = None;

@@ -1,6 +1,10 @@
 //! `reprise stack`, where nothing runs.
 
-use crate::support::{Checkout, stderr, stdout};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{Checkout, command, stderr, stdout};
 
 #[test]
 fn stopping_what_does_not_run_is_no_error() {
@@ -29,4 +33,30 @@ fn a_failing_phase_names_itself_its_cause_and_its_log() {
     for part in ["error: toolchain:", "  | Rust 1.0 is too old", "log: .local/stacks/dev/log/toolchain.log"] {
         assert!(stderr(&output).contains(part), "{part} is missing in {}", stderr(&output));
     }
+}
+
+#[test]
+fn logs_that_are_followed_end_when_nobody_reads_on() {
+    let checkout = Checkout::new("follow");
+    let log = checkout.0.join(".local/stacks/dev/log/model.log");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::fs::write(&log, "one\n").unwrap();
+    let mut child = command(&["stack", "logs", "model", "--follow"]).current_dir(&checkout.0).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "one\n");
+    let end = Instant::now() + Duration::from_secs(30);
+    let mut file = std::fs::File::options().append(true).open(&log).unwrap();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("it prints on for nobody");
+        }
+        writeln!(file, "more").unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(status.code(), Some(0));
 }
