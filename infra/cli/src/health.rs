@@ -129,7 +129,9 @@ fn render(screen: Screen, report: &Value) -> String {
         let parts = ["error", "message"].map(|field| text(&check[field]));
         vec![name.to_owned(), text(&check["status"]), seconds, parts.join(" ").trim().to_owned()]
     };
-    let checks = report["checks"].as_object().into_iter().flatten().map(|(name, check)| row(name, check));
+    // In this order, whatever order the fields have.
+    let names = ["api", "readiness", "metrics", "detailed"];
+    let checks = names.into_iter().filter_map(|name| Some(row(name, report["checks"].get(name)?)));
     let indicators = report["indicators"].as_array().into_iter().flatten().map(|indicator| {
         let latency = indicator["latency_ms"].as_f64().map(|ms| format!("{ms:.0} ms")).unwrap_or_default();
         vec![text(&indicator["name"]), text(&indicator["status"]), latency, text(&indicator["message"])]

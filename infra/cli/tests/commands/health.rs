@@ -58,6 +58,9 @@ fn a_probe_that_a_deployment_does_not_have_is_skipped_and_said_so() {
     let output = stub(ALIVE, (200, READY), (404, "{}"), (404, "{}")).reprise(&["health", "--detailed"]);
     assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
     assert_eq!(stdout(&output).matches("skipped").count(), 2, "{}", stdout(&output));
+    let names: Vec<String> =
+        stdout(&output).lines().skip(1).take(4).filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect();
+    assert_eq!(names, ["api", "readiness", "metrics", "detailed"]);
 }
 
 #[test]
