@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::json;
 use shared::aws::Table;
+use shared::domain::clock::Clock as _;
 use shared::domain::clock::after;
 use shared::domain::conversation::Conversation;
 use shared::domain::event::Event;
@@ -19,6 +20,7 @@ use shared::domain::turn::Turn;
 use shared::engine::ports::{ConversationWrite, Guard, Journal, Write};
 use shared::fakes::{a_run, an_event};
 use shared::operate::Records;
+use shared::telemetry::SystemClock;
 use tests::Stack;
 use tests::client::{list, text};
 
@@ -87,7 +89,7 @@ impl Dead {
     /// Writes so many.
     pub(crate) fn write(stack: &Stack, word: &str, many: usize) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let (table, now) = (table(stack), Timestamp::now());
+        let (table, now) = (table(stack), SystemClock.now());
         let begun = now.checked_sub(jiff::SignedDuration::from_hours(8)).unwrap();
         let at = |number: usize| after(begun, std::time::Duration::from_millis(number as u64));
         let all: Vec<_> = (0..many).map(|number| dead(at(number), word, number)).collect();

@@ -6,6 +6,7 @@
 //! page of the list to that time, the gateway's part included.
 
 #![expect(clippy::unwrap_used, reason = "all of this is a test: a call that fails ends it")]
+#![expect(clippy::print_stderr, reason = "how long it took is told, and judged only where somebody asks for that")]
 
 mod dead;
 
