@@ -1,7 +1,7 @@
 //! Replays: past events are processed again as new runs, by what is defined now, and both outcomes are put side by side.
 //!
 //! This file is what somebody asks for; `select` finds what it is about, `start` starts one run of it, `compare` shows what came of
-//! it. [`work`] makes a job of them ([`crate::jobs`], ADR 0025).
+//! it. `work` makes a job of them ([`crate::jobs`], ADR 0025).
 
 mod compare;
 mod select;

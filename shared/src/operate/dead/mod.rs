@@ -1,6 +1,6 @@
 //! The dead as people look at them: lists, counts by what they died of, and where a run stopped.
 //!
-//! The index `dead` chooses and sorts, the records are shown (ADR 0024). Which of the dead are meant is a [`DeadFilter`], the same that
+//! The index `dead` chooses and sorts, the records are shown (ADR 0024). Which of the dead are meant is a [`super::DeadFilter`], the same that
 //! bulk actions take.
 
 mod list;
