@@ -16,7 +16,7 @@ from samtranslator.translator.translator import Translator
 from samtranslator.yaml_helper import yaml_parse
 
 # Probes of load balancers and people cannot sign requests.
-OPEN_BY_DEFAULT = {"GET /health", "GET /healthz"}
+OPEN_BY_DEFAULT = {"GET /health", "GET /healthz", "GET /live"}
 LOCAL = {"Local": "true", "ApiAuth": "NONE"}
 
 
