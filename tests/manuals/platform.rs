@@ -75,7 +75,7 @@ fn stack() -> Vec<Line> {
         ours("poetry run stack logs agent", "reprise stack logs agent-api").says("\"level\""),
         ours("python scripts/stack_tools.py logs agent", "reprise stack logs agent-api emulator --tail 5").says("agent-api | "),
         ours("poetry run stack restart", "reprise stack restart && reprise stack smoke").says("5 of 5 passed"),
-        ours("poetry run stack qdrant backup", "reprise backup create --out /tmp/reprise-manuals.tar.gz && reprise backup verify /tmp/reprise-manuals.tar.gz"),
+        ours("poetry run stack qdrant backup", "rm -f /tmp/reprise-manuals.tar.gz && reprise backup create --out /tmp/reprise-manuals.tar.gz && reprise backup verify /tmp/reprise-manuals.tar.gz"),
         // A stack that was emptied has all of it again.
         ours(
             "poetry run stack qdrant restore",

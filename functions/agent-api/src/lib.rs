@@ -111,6 +111,27 @@ pub struct AgentApi {
     pub aliases: BTreeMap<String, String>,
 }
 
+impl AgentApi {
+    /// Over one store of all that it shows.
+    #[must_use]
+    pub fn over<S>(store: Arc<S>, intake: Intake, clock: Arc<dyn Clock>, providers: Vec<String>, callers: Callers) -> Self
+    where
+        S: Records + Events + Contents + Switches + 'static,
+    {
+        let (records, events, contents, switches) = (store.clone(), store.clone(), store.clone(), store);
+        let Callers { aliases, auth } = callers;
+        Self { intake: Arc::new(intake), records, events, contents, switches, providers, clock, auth, aliases }
+    }
+}
+
+/// What the configuration says of callers.
+pub struct Callers {
+    /// See [`AgentApi::aliases`].
+    pub aliases: BTreeMap<String, String>,
+    /// See [`AgentApi::auth`].
+    pub auth: ApiAuth,
+}
+
 #[async_trait]
 impl Api for AgentApi {
     async fn handle(&self, call: &Call) -> Result<Reply, Problem> {

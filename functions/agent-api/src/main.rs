@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_api::{AgentApi, Settings};
+use agent_api::{AgentApi, Callers, Settings};
 use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::definitions;
@@ -35,17 +35,7 @@ async fn main() -> Result<(), lambda_http::Error> {
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
-    let (intake, providers, auth) = (Arc::new(intake), settings.models.names(), settings.auth);
-    let api = AgentApi {
-        intake,
-        records: table.clone(),
-        contents: table.clone(),
-        events: table.clone(),
-        switches: table,
-        providers,
-        aliases: settings.aliases,
-        clock,
-        auth,
-    };
+    let callers = Callers { aliases: settings.aliases, auth: settings.auth };
+    let api = AgentApi::over(table, intake, clock, settings.models.names(), callers);
     shared::http::serve(Arc::new(api)).await
 }

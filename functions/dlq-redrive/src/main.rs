@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use dlq_redrive::worker::JobDeliveries;
+use dlq_redrive::worker::{self, JobDeliveries};
 use dlq_redrive::{Choices, DlqApi, JobsApi, Replays, Settings};
 use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::definitions;
-use shared::domain::job::JobKind;
-use shared::jobs::{DeadWork, Desk, Kinds, ToTheDead, Work, Worker};
+use shared::jobs::{Desk, Worker};
 use shared::letters::LetterDesk;
-use shared::operate::Redrive;
-use shared::replay::{ReplayWork, Replayer};
+use shared::operate::{DeadIndex, Redrive};
+use shared::replay::Replayer;
 use shared::telemetry::{self, SystemClock};
 
 #[tokio::main]
@@ -26,20 +25,15 @@ async fn main() -> Result<(), lambda_http::Error> {
     let dead_letters = Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn));
     let letters = LetterDesk { book: table.clone(), queue: queue.clone(), dead_letters: dead_letters.clone(), clock: clock.clone() };
     let redrive = Redrive { records: table.clone(), queue, dead_letters, clock: clock.clone() };
-    let work = |what| Arc::new(DeadWork { redrive: redrive.clone(), index: table.clone(), what }) as Arc<dyn Work>;
     let (records, events, queue) = (table.clone(), table.clone(), redrive.queue.clone());
     let replayer = Replayer { records, events, queue, bundle: definitions::load(&env)?, clock: clock.clone() };
-    let kinds = Kinds::from([
-        (JobKind::Retry, work(ToTheDead::Retry)),
-        (JobKind::Discard, work(ToTheDead::Discard)),
-        (JobKind::Replay, Arc::new(ReplayWork(replayer.clone()))),
-    ]);
+    let index: Arc<dyn DeadIndex> = table.clone();
+    let kinds = worker::kinds(&redrive, &index, &replayer);
     let worker = Worker { store: table.clone(), queue: messages.clone(), records: table.clone(), kinds, clock: clock.clone() };
     let desk = Desk { store: table.clone(), queue: messages.clone(), clock };
     let (auth, choices) = (settings.auth, Choices { bundle: replayer.bundle.clone(), providers: settings.providers });
     let replays = Replays { desk: desk.clone(), replayer, choices: choices.clone() };
-    let (index, switches) = (table.clone(), table.clone());
-    let jobs = JobsApi { desk, redrive: redrive.clone(), index, switches, choices: choices.clone(), auth };
-    let api = DlqApi { redrive, jobs, index: table, letters, replays, choices, redactor: settings.redactor, auth };
+    let jobs = JobsApi { desk, redrive: redrive.clone(), index: index.clone(), switches: table, choices: choices.clone(), auth };
+    let api = DlqApi { redrive, jobs, index, letters, replays, choices, redactor: settings.redactor, auth };
     shared::http::serve_with(Arc::new(api), Arc::new(JobDeliveries { worker, visibility: messages })).await
 }

@@ -9,9 +9,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 use shared::aws::JobMessages;
 use shared::domain::clock::after;
+use shared::domain::job::JobKind;
 use shared::domain::job_message::JobMessage;
 use shared::http::Deliveries;
-use shared::jobs::{LEASE, Taken, Worker};
+use shared::jobs::{DeadWork, Kinds, LEASE, Taken, ToTheDead, Work, Worker};
+use shared::operate::{DeadIndex, Redrive};
+use shared::replay::{ReplayWork, Replayer};
 use shared::telemetry::chain;
 
 /// What is left of an invocation for what is begun, the last write and the next message: each call of the SDK may take 8 s.
@@ -33,6 +36,17 @@ impl Visibility for JobMessages {
     async fn hide(&self, receipt: &str, duration: Duration) {
         Self::hide(self, receipt, duration).await;
     }
+}
+
+/// What this function's jobs do, kind by kind.
+#[must_use]
+pub fn kinds(redrive: &Redrive, index: &Arc<dyn DeadIndex>, replayer: &Replayer) -> Kinds {
+    let work = |what| Arc::new(DeadWork { redrive: redrive.clone(), index: index.clone(), what }) as Arc<dyn Work>;
+    Kinds::from([
+        (JobKind::Retry, work(ToTheDead::Retry)),
+        (JobKind::Discard, work(ToTheDead::Discard)),
+        (JobKind::Replay, Arc::new(ReplayWork(replayer.clone()))),
+    ])
 }
 
 /// Takes messages about jobs.
