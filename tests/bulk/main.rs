@@ -98,8 +98,9 @@ fn thousands_of_dead_runs_are_listed_quickly_and_put_back_once_each_whoever_is_k
     signal(person.id(), "KILL");
     person.wait().unwrap();
 
-    // Its worker is killed, twice, in the middle of what it does.
-    for part in [4, 2] {
+    // Its worker is killed in the middle of what it does; twice where there is time for that: each time the next one has to wait for a lease.
+    let parts: &[u64] = if many < 1_000 { &[2] } else { &[4, 2] };
+    for part in parts {
         wait_for_progress(&stack, &id, many as u64 / part);
         let killed = workers(&stack);
         assert!(!killed.is_empty(), "nobody works on {}", job(&stack, &id));
@@ -109,7 +110,7 @@ fn thousands_of_dead_runs_are_listed_quickly_and_put_back_once_each_whoever_is_k
         let job = job(&stack, &id);
         if job["status"] == "completed" { Ok(job) } else { Err(job) }
     });
-    eprintln!("{many} runs put back at {RATE} a second in {:?}, two lost workers included", begun.elapsed());
+    eprintln!("{many} runs put back at {RATE} a second in {:?}, lost workers included", begun.elapsed());
     assert_eq!(number(&done["counts"], "done") + number(&done["counts"], "skipped"), number(&done["counts"], "selected"), "{done}");
     assert!(number(&done["counts"], "done") >= many as u64 && number(&done["counts"], "failed") == 0, "{done}");
 
