@@ -56,6 +56,7 @@ class Function:
             "MODEL_BASE_URL": "http://127.0.0.1:1/v1/",
             "MODEL_API_KEY_SECRET": "",
             "PROVIDERS": "[]",
+            "MODEL_ALIASES": "{}",
             "MODEL_TIMEOUT_SECONDS": "5",
             "LEASE_SECONDS": "30",
             "MAX_ATTEMPTS": "1",
