@@ -35,7 +35,6 @@ async fn main() -> Result<(), lambda_http::Error> {
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
-    let callers = Callers { aliases: settings.aliases, auth: settings.auth };
-    let api = AgentApi::over(table, intake, clock, settings.models.names(), callers);
-    shared::http::serve(Arc::new(api)).await
+    let (providers, callers) = (settings.models.names(), Callers { aliases: settings.aliases, auth: settings.auth });
+    shared::http::serve(Arc::new(AgentApi::over(table, intake, clock, providers, callers))).await
 }

@@ -2,6 +2,7 @@
 
 mod breakers;
 mod contents;
+mod conversations;
 mod events;
 mod incidents;
 mod jobs;

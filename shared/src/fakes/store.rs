@@ -176,30 +176,6 @@ impl Tables {
         self.owners.get(&id.to_string()).is_none_or(|owner| owner == tenant)
     }
 
-    fn allows_conversation(&self, tenant: &TenantId, write: ConversationWrite<'_>) -> Result<(), Found> {
-        let (id, allowed): (_, fn(&Conversation, ConversationWrite<'_>) -> bool) = match write {
-            ConversationWrite::Open(conversation) => (conversation.id, |_, _| false),
-            ConversationWrite::TakeFree(run) => (run.conversation, |stored, write| {
-                let ConversationWrite::TakeFree(run) = write else { return false };
-                stored.active_run.is_none() && !stored.is_being_deleted && stored.last_run.is_none_or(|last| last < run.id)
-            }),
-            ConversationWrite::LeaveAlone(run, _) => (run.conversation, |stored, write| {
-                let ConversationWrite::LeaveAlone(run, _) = write else { return false };
-                stored.active_run == Some(run.id) && stored.line.is_empty()
-            }),
-            ConversationWrite::Put(conversation) => (conversation.id, |stored, write| {
-                let ConversationWrite::Put(new) = write else { return false };
-                stored.version + 1 == new.version
-            }),
-        };
-        match self.conversations.get(&id).filter(|_| self.is_of(tenant, id)) {
-            None if matches!(write, ConversationWrite::Open(_)) => Ok(()),
-            None => Err(Found::Nothing),
-            Some(stored) if allowed(stored, write) => Ok(()),
-            Some(stored) => Err(Found::Conversation(Box::new(stored.clone()))),
-        }
-    }
-
     fn apply(&mut self, write: &Write<'_>) {
         match write {
             Write::Run(run, _) => {
@@ -260,28 +236,6 @@ impl Tables {
                     *marked = (0, mark.expires_at);
                 }
                 marked.0 += 1;
-            }
-        }
-    }
-
-    fn apply_conversation(&mut self, write: ConversationWrite<'_>) {
-        match write {
-            ConversationWrite::Open(new) | ConversationWrite::Put(new) => {
-                self.conversations.insert(new.id, new.clone());
-            }
-            ConversationWrite::TakeFree(run) | ConversationWrite::LeaveAlone(run, _) => {
-                let Some(stored) = self.conversations.get_mut(&run.conversation) else { return };
-                stored.version += 1;
-                stored.updated_at = run.updated_at;
-                if matches!(write, ConversationWrite::TakeFree(_)) {
-                    stored.active_run = Some(run.id);
-                    stored.last_run = Some(run.id);
-                } else {
-                    stored.active_run = None;
-                }
-                if let ConversationWrite::LeaveAlone(_, spend) = write {
-                    stored.spend += spend;
-                }
             }
         }
     }
