@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e manuals tour failover backup chaos build deploy clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills manuals tour failover backup chaos build deploy clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -29,7 +29,7 @@ watch: ## Hot reload on the same URL and data: edit a function, the next request
 invoke: ## Invoke a function with an event fixture: make invoke FUNCTION=health EVENT=ready (EVENT=list names them)
 	@$(REPRISE) stack invoke $(or $(FUNCTION),health) --event "$(EVENT)"
 
-test: check unit local-tests e2e manuals failover backup chaos ## Everything, from a clean checkout
+test: check unit local-tests e2e drills manuals failover backup chaos ## Everything, from a clean checkout
 
 check: format lint docs dependencies templates ## All that needs no running stack and no test
 
@@ -62,6 +62,9 @@ local-tests: ## The emulator's fixes, the front and the deploy
 
 e2e: ## The real binaries, and the deployed template
 	infra/checks/e2e.sh
+
+drills: ## Every probe under every fault, every metric, trace and alarm, every runbook: make drills ONLY=probes
+	infra/checks/drills.sh $(ONLY)
 
 backup: ## A copy of everything, an empty stack, and everything back
 	infra/checks/backup.sh

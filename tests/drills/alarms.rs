@@ -1,0 +1,1 @@
+//! Every alarm is driven to ALARM and back to OK.

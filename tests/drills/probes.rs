@@ -1,0 +1,1 @@
+//! Each probe under each fault.

@@ -1,0 +1,1 @@
+//! Each runbook, followed line by line.

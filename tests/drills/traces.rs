@@ -1,0 +1,1 @@
+//! One trace for each run, as a receiver of OTLP sees it.
