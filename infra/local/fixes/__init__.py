@@ -8,9 +8,16 @@ a fix that an upgrade makes needless stops the emulator with its name, and tests
 from types import ModuleType
 
 from fixes import (
+    alarm_evaluation,
     code_cache,
+    composite_alarms,
     dynamodb_ttl,
     mapping_numbers,
+    metric_points,
+    metrics_of_functions,
+    metrics_of_gateway,
+    metrics_of_logs,
+    metrics_of_queues,
     rest_function_errors,
     rest_gateway_responses,
     rest_streaming,
@@ -20,7 +27,8 @@ from fixes import (
     sqs_move_task,
 )
 
-# The lock covers the actions that are registered when it is applied; the move task takes it by itself.
+# The lock covers the actions that are registered when it is applied; the move task takes it by itself. Requests are counted around
+# everything else that is done with them. At a tick queues are measured before alarms are judged, and composite alarms act last.
 ALL: tuple[ModuleType, ...] = (
     sqs_locking,
     sqs_move_task,
@@ -32,6 +40,13 @@ ALL: tuple[ModuleType, ...] = (
     runtime_latency,
     rest_streaming,
     code_cache,
+    metric_points,
+    metrics_of_logs,
+    metrics_of_functions,
+    metrics_of_gateway,
+    metrics_of_queues,
+    alarm_evaluation,
+    composite_alarms,
 )
 
 

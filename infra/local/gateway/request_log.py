@@ -19,6 +19,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from urllib.parse import parse_qs
 
+from gateway import table_metrics
 from gateway.front import App, Receive, Scope, Send
 
 PATH = "/__reprise/requests"
@@ -130,11 +131,15 @@ class RequestLog:
             service = service_of(headers)
             # Objects in S3 are function packages: no text that a test could look for.
             body = "" if service == "s3" else head.decode("utf-8", "replace")
+            duration_ms = round((time.time() - started) * 1000, 1)
+            operation = operation_of(scope, headers, body)
+            if service == "dynamodb":
+                table_metrics.record(operation, body, sizes["status"], fault.decode("latin-1"), duration_ms)
             self._ring.add(
                 at=int(started * 1000),
-                duration_ms=round((time.time() - started) * 1000, 1),
+                duration_ms=duration_ms,
                 service=service,
-                operation=operation_of(scope, headers, body),
+                operation=operation,
                 method=scope["method"],
                 path=scope["path"],
                 user_agent=headers.get("user-agent", ""),
