@@ -7,25 +7,17 @@
 set -eu
 
 cd "$(dirname -- "$0")/../.."
-export PORT="${BACKUP_TEST_PORT:-8300}" EMULATOR_PORT="${BACKUP_TEST_EMULATOR_PORT:-4866}" MODEL_PORT="${BACKUP_TEST_MODEL_PORT:-4310}"
-unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY REPRISE_PROFILE 2>/dev/null || true
+. infra/checks/stack.sh
+tell=operator-api
+stack_of backup "${BACKUP_TEST_PORT:-8300}" "${BACKUP_TEST_EMULATOR_PORT:-4866}" "${BACKUP_TEST_MODEL_PORT:-4310}"
 export REPRISE_URL="http://localhost:$PORT"
 work=$(mktemp -d)
-reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
+at_end() { rm -rf "$work"; }
 say() { echo "backup: $*"; }
 fail() { say "$*" >&2 && exit 1; }
 
-finish() {
-    code=$?
-    trap - EXIT
-    [ "$code" -eq 0 ] || reprise stack logs operator-api --name backup --tail 25 || true
-    reprise stack down --name backup || [ "$code" -ne 0 ] || code=1
-    rm -rf "$work"
-    exit "$code"
-}
-
 up() {
-    reprise stack up --name backup --no-ask --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 \
+    reprise stack up --no-ask --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 \
         --parameter InlineSeconds=3 --parameter 'Providers=[{"name":"openai","protocol":"openai","breaker":{"failures":10000}}]'
 }
 provider_is_down() { curl -fsS -X POST "http://localhost:$MODEL_PORT/__aimock/chaos" -d '{"dropRate":1}' -o /dev/null; }
@@ -53,11 +45,6 @@ until_it_is() {
         sleep 0.5
     done
 }
-
-reprise stack down --name backup >/dev/null 2>&1 || true
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 up
 answer=$(curl -fsS -X POST "$REPRISE_URL/v1/agent" -H 'content-type: application/json' -d '{"prompt": "What can you do?", "metadata": {"note": "Grüße \"quoted\""}}')
@@ -102,7 +89,7 @@ if reprise backup restore "$work/one.tar.gz" --yes --unfinished hold 2>"$work/re
 grep -q "not empty" "$work/refused" || fail "refused for another reason: $(cat "$work/refused")"
 
 say "all of it is gone, and a new stack comes up"
-reprise stack down --name backup
+reprise stack down
 up
 # A damaged archive is refused, and the table is as empty as before.
 cp "$work/one.tar.gz" "$work/bad.tar.gz"

@@ -7,40 +7,26 @@
 set -eu
 
 cd "$(dirname -- "$0")/../.."
-export PORT="${CHAOS_PORT:-8200}" EMULATOR_PORT="${CHAOS_EMULATOR_PORT:-4766}" MODEL_PORT="${CHAOS_MODEL_PORT:-4210}"
-# The harness knows what the offline model answers, whatever the user has set for `make run`.
-unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY 2>/dev/null || true
+. infra/checks/stack.sh
+stack_of chaos "${CHAOS_PORT:-8200}" "${CHAOS_EMULATOR_PORT:-4766}" "${CHAOS_MODEL_PORT:-4210}"
 lease=10
-logs=.local/stacks/chaos/log
 cases=.local/stacks/chaos/cases
-reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
 
-finish() {
-    code=$?
-    trap - EXIT
-    if [ "$code" -ne 0 ]; then
-        # What explains a broken promise, by the id of its run.
-        for function in agent-api queue-consumer dlq-redrive operator-api sweeper; do
-            reprise stack logs "$function" --name chaos --tail 10000 >"$logs/$function.log" 2>&1 || true
-        done
-        echo "the logs of the functions, the emulator and the model are in $logs, the runs with a broken promise in $cases" >&2
-    fi
-    reprise stack down --name chaos >&2 || [ "$code" -ne 0 ] || code=1
-    exit "$code"
+at_end() {
+    [ "$1" -ne 0 ] || return 0
+    # What explains a broken promise, by the id of its run.
+    for function in agent-api queue-consumer dlq-redrive operator-api sweeper; do
+        reprise stack logs "$function" --tail 10000 >"$logs/$function.log" 2>&1 || true
+    done
+    echo "the logs of the functions, the emulator and the model are in $logs, the runs with a broken promise in $cases" >&2
 }
-
-# What an interrupted run has left behind.
-reprise stack down --name chaos >/dev/null 2>&1 || true
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 # Before the stack comes up: it is not to wait for a compiler.
 cargo build --quiet --locked --package tests --bin chaos
 # Short times, so that leases end and hanging calls time out while one waits; few workers, so that batches are real; attempts as on AWS; no
 # breaker, because the judge wants to see every fault strike.
 # LeaseSeconds > ModelTimeoutSeconds + 5.
-reprise stack up --name chaos --no-ask \
+reprise stack up --no-ask \
     --parameter LeaseSeconds=$lease --parameter ModelTimeoutSeconds=4 --parameter MaxAttempts=4 --parameter InlineSeconds=3 \
     --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 \
     --parameter 'Providers=[{"name":"openai","protocol":"openai","breaker":{"failures":10000}}]' >&2
@@ -51,6 +37,5 @@ kill -0 "$pid" || { echo "the emulator of this stack is gone; is another one on 
 
 rm -rf "$cases"
 mkdir -p "$cases"
-export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT" REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT"
 cargo run --quiet --locked --package tests --bin chaos -- --seed "${SEED:-1}" --faults "${N:-60}" --lease $lease --cases "$cases" \
     ${KINDS:+--kinds "$KINDS"} ${REPORT:+--report "$REPORT"}

@@ -6,30 +6,11 @@
 set -eu
 
 cd "$(dirname -- "$0")/../.."
-export PORT="${FAILOVER_PORT:-8130}" EMULATOR_PORT="${FAILOVER_EMULATOR_PORT:-4696}" MODEL_PORT="${FAILOVER_MODEL_PORT:-4140}"
+. infra/checks/stack.sh
+tell="agent-api queue-consumer"
+stack_of failover "${FAILOVER_PORT:-8130}" "${FAILOVER_EMULATOR_PORT:-4696}" "${FAILOVER_MODEL_PORT:-4140}"
+at_end() { [ -z "${backup:-}" ] || kill "$backup" 2>/dev/null || true; }
 backup_port="${FAILOVER_BACKUP_PORT:-4141}"
-unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY 2>/dev/null || true
-reprise() { cargo run --quiet --locked --bin reprise -- "$@"; }
-
-finish() {
-    code=$?
-    trap - EXIT
-    [ -z "${backup:-}" ] || kill "$backup" 2>/dev/null || true
-    if [ "$code" -ne 0 ]; then
-        for function in agent-api queue-consumer; do
-            echo "--- the last lines of $function"
-            reprise stack logs "$function" --name failover --tail 25 || true
-        done
-    fi
-    reprise stack down --name failover || [ "$code" -ne 0 ] || code=1
-    exit "$code"
-}
-
-# What an interrupted run has left behind.
-reprise stack down --name failover >/dev/null 2>&1 || true
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 # Short times, so that a hanging call is given up while one waits. A probe is not made before the provider is well again, or the
 # test could not say how often the breaker opens.
@@ -39,13 +20,12 @@ provider() { printf '{"name":"%s","protocol":"%s","timeouts":%s,"breaker":%s%s}'
 second=http://127.0.0.1:$backup_port
 providers="[$(provider openai openai),$(provider backup openai "$second/v1/"),$(provider responses openai_resp "$second/v1/")"
 providers="$providers,$(provider anthropic anthropic "$second/v1/"),$(provider bedrock bedrock_sigv4 "$second/"),$(provider nova bedrock_api "$second/")]"
-reprise stack up --name failover --no-ask \
+reprise stack up --no-ask \
     --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=6 --parameter MaxAttempts=2 --parameter InlineSeconds=10 \
     --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 \
     --parameter 'Model=openai::gpt-4o-mini,backup::gpt-4o-mini' --parameter "Providers=$providers"
 node infra/local/model/server.mjs --port "$backup_port" >.local/stacks/failover/log/backup.log 2>&1 &
 backup=$!
 
-export REPRISE_TEST_URL="http://localhost:$PORT" REPRISE_TEST_EMULATOR="http://127.0.0.1:$EMULATOR_PORT"
-export REPRISE_TEST_MODEL="http://127.0.0.1:$MODEL_PORT" REPRISE_TEST_BACKUP="http://127.0.0.1:$backup_port"
-cargo test --locked --package tests --test failover -- --test-threads=1 "$@"
+export REPRISE_TEST_BACKUP="http://127.0.0.1:$backup_port"
+tests cargo test --locked --package tests --test failover -- --test-threads=1 "$@"
