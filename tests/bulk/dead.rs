@@ -25,7 +25,7 @@ use tests::Stack;
 use tests::client::{list, text};
 
 /// Dead runs, where `BULK` does not say: what a loaded machine puts back in a minute or two.
-const FEW: usize = 600;
+const FEW: usize = 400;
 /// Runs of one transaction: four items each.
 const TOGETHER: usize = 25;
 /// One in so many has its letter on the dead-letter queue.
