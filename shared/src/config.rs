@@ -54,6 +54,8 @@ pub mod variables {
     pub const REDACT_KEYS: &str = "REDACT_KEYS";
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
+    /// `1` for log lines in JSON, `0` for people.
+    pub const LOG_JSON: &str = "LOG_JSON";
 
     /// What `health` reads.
     pub const HEALTH: &[&str] = &[
@@ -68,6 +70,7 @@ pub mod variables {
         BACKLOG_THRESHOLD,
         DEAD_LETTER_THRESHOLD,
         LOG_LEVEL,
+        LOG_JSON,
     ];
     /// What `agent-api` reads.
     pub const AGENT_API: &[&str] = &[
@@ -86,6 +89,7 @@ pub mod variables {
         INLINE_SECONDS,
         REQUIRE_COMPILED,
         LOG_LEVEL,
+        LOG_JSON,
     ];
     /// What `queue-consumer` reads.
     pub const QUEUE_CONSUMER: &[&str] = &[
@@ -101,6 +105,7 @@ pub mod variables {
         MAX_ATTEMPTS,
         REQUIRE_COMPILED,
         LOG_LEVEL,
+        LOG_JSON,
     ];
     /// What `dlq-redrive` reads.
     pub const DLQ_REDRIVE: &[&str] = &[
@@ -115,11 +120,12 @@ pub mod variables {
         API_AUTH,
         REQUIRE_COMPILED,
         LOG_LEVEL,
+        LOG_JSON,
     ];
     /// What `operator-api` reads.
-    pub const OPERATOR_API: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, API_AUTH, LOG_LEVEL];
+    pub const OPERATOR_API: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, API_AUTH, LOG_LEVEL, LOG_JSON];
     /// What `sweeper` reads.
-    pub const SWEEPER: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, MAX_ATTEMPTS, LOG_LEVEL];
+    pub const SWEEPER: &[&str] = &[TABLE_NAME, TASK_QUEUE_URL, JOBS_QUEUE_URL, DLQ_URL, DLQ_ARN, MAX_ATTEMPTS, LOG_LEVEL, LOG_JSON];
 }
 
 /// A variable that stops the function.
@@ -199,9 +205,16 @@ impl Environment {
     }
 }
 
-/// A text that is never printed.
+/// A text that is never printed: it has no `Display`, nothing serializes it, and its memory is overwritten when it is dropped. Every key
+/// and token that a function holds is one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
 
 impl Secret {
     /// This text.
@@ -219,7 +232,7 @@ impl Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
+        f.write_str("***")
     }
 }
 

@@ -119,6 +119,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("DEAD_LETTER_THRESHOLD", "100"),
         ("REDACT_KEYS", ""),
         ("LOG_LEVEL", "info"),
+        ("LOG_JSON", "1"),
     ];
     let Some((_, read)) = FUNCTIONS.iter().find(|(function, _)| *function == name) else { panic!("no function is named {name}") };
     values.into_iter().filter(|(variable, _)| read.contains(variable)).map(|(variable, value)| (variable, value.to_owned())).collect()

@@ -64,6 +64,7 @@ class Function:
             "REQUIRE_COMPILED": "false",
             "TOOLS": "{}",
             "LOG_LEVEL": "error",
+            "LOG_JSON": "1",
             **settings,
         }
 

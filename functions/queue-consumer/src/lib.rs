@@ -23,7 +23,8 @@ use shared::engine::ports::JournalError;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
 use shared::heartbeat::Heartbeats;
 use shared::letters::LetterBook;
-use shared::telemetry::chain;
+use shared::telemetry::{chain, span};
+use tracing::Instrument as _;
 
 /// What is left of an invocation for the last writes and the answer.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -159,17 +160,22 @@ impl Consumer {
             Err(_) => return poison::note(self.letters.as_ref(), message, self.engine.clock.now()).await,
         };
         let delivery = Delivery { sent_at: sent_at(message), ..self.engine.delivery(name, place, receive_count(message)) };
+        let around = span::message(&task.tenant, task.run, delivery.deliveries);
+        self.take_up(&task, &delivery, receipt, window).instrument(around).await
+    }
+
+    async fn take_up(&self, task: &Task, delivery: &Delivery, receipt: &str, window: Window) -> Outcome {
         let hold = MessageHold { visibility: self.visibility.as_ref(), receipt };
-        let advanced = AssertUnwindSafe(self.engine.take_up(&task, &delivery, window, &hold)).catch_unwind().await;
+        let advanced = AssertUnwindSafe(self.engine.take_up(task, delivery, window, &hold)).catch_unwind().await;
         let advanced = match advanced {
             // After its last delivery the message becomes a dead letter: not for a run that has ended, nor without a word on record.
             Ok(Ok(Advance::Lost) | Err(_)) if delivery.deliveries >= self.engine.limits.max_attempts => {
-                self.settle_unsettled(&task, &delivery, FailureCode::JournalUnavailable).await
+                self.settle_unsettled(task, delivery, FailureCode::JournalUnavailable).await
             }
             Ok(advanced) => advanced,
             Err(_) => {
                 tracing::error!(run.id = %task.run, deliveries = delivery.deliveries, "the worker panicked");
-                self.settle_unsettled(&task, &delivery, FailureCode::WorkerPanicked).await
+                self.settle_unsettled(task, delivery, FailureCode::WorkerPanicked).await
             }
         };
         match advanced {

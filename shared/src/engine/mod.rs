@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use crate::domain::agent::Agent;
 use crate::domain::clock::{Clock, after};
@@ -35,7 +36,7 @@ use crate::domain::step::{LARGEST_STEP, ModelStep, Purpose, Step, StepBody, Tool
 use crate::domain::task::Task;
 use crate::domain::transcript::{Next, Transcript};
 use crate::domain::waiting::Waiting;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 use crate::tools::Toolbox;
 pub use calls::CallError;
 use live::Heard;
@@ -234,13 +235,17 @@ impl Engine {
             Err(JournalError::Lost) => return Ok(Advance::Lost),
             other => other?,
         };
-        match self.journal.input(&run).await {
-            Ok(input) => self.advance(run, &input, delivery.carrier(), window, hold).await,
-            Err(error) => {
-                let (stop, steps) = (self.unread(&run, &error), run.steps);
-                Box::pin(self.settle(run, stop, delivery.carrier(), steps)).await
+        let around = span::attempt(&run);
+        let attempt = async move {
+            match self.journal.input(&run).await {
+                Ok(input) => self.advance_in(run, &input, delivery.carrier(), window, hold).await,
+                Err(error) => {
+                    let (stop, steps) = (self.unread(&run, &error), run.steps);
+                    Box::pin(self.settle(run, stop, delivery.carrier(), steps)).await
+                }
             }
-        }
+        };
+        Box::pin(attempt.instrument(around)).await
     }
 
     /// A claim does not say when somebody has to look, because that was set when the run was queued and is mostly before the end of
@@ -260,6 +265,18 @@ impl Engine {
     /// # Errors
     /// When the journal or the queue cannot be reached.
     pub async fn advance(
+        &self,
+        run: Run,
+        input: &AgentInput,
+        carrier: Carrier,
+        window: Window,
+        hold: &dyn Hold,
+    ) -> Result<Advance, JournalError> {
+        let around = span::attempt(&run);
+        Box::pin(self.advance_in(run, input, carrier, window, hold).instrument(around)).await
+    }
+
+    async fn advance_in(
         &self,
         mut run: Run,
         input: &AgentInput,
@@ -286,12 +303,16 @@ impl Engine {
             Claim::Refused(refusal) => Box::pin(self.refused(task, delivery, refusal)).await,
             Claim::Taken(claimed) => {
                 let run = *claimed;
-                let stop = match self.what_was_in_flight(&run).await {
-                    Ok(()) => Stop::Attempt(self.failure(&run, code, "the worker failed on this run; its log says where"), None),
-                    Err(stop) => stop,
+                let around = span::attempt(&run);
+                let attempt = async move {
+                    let stop = match self.what_was_in_flight(&run).await {
+                        Ok(()) => Stop::Attempt(self.failure(&run, code, "the worker failed on this run; its log says where"), None),
+                        Err(stop) => stop,
+                    };
+                    let steps = run.steps;
+                    self.settle(run, stop, delivery.carrier(), steps).await
                 };
-                let steps = run.steps;
-                Box::pin(self.settle(run, stop, delivery.carrier(), steps)).await
+                Box::pin(attempt.instrument(around)).await
             }
         }
     }
@@ -323,58 +344,71 @@ impl Engine {
             return Err(Stop::Attempt(self.failure(run, FailureCode::WorkerLost, message), None));
         }
         loop {
-            let started_at = self.clock.now();
-            let index = transcript.steps() + 1;
-            let next = transcript.next();
-            hold.live.come_to(index, run);
-            self.check_caps(run, agent, &transcript, &next)?;
-            let done = match next {
-                Next::Ended(answer) => return self.complete(run, None, answer, transcript.answered_at()).await,
-                Next::Failed(code, message) => {
-                    run.answered_at = Some(transcript.answered_at());
-                    return Err(Stop::Terminal(self.failure(run, code, message)));
-                }
-                Next::Model(purpose) => {
-                    let tools = if purpose == Purpose::Act { self.tool_specs(run, agent, window, hold).await? } else { Vec::new() };
-                    let messages = asking::messages(&transcript, purpose);
-                    let key = format!("{}:{index}", run.id);
-                    let mut request = asking::request(agent, input, purpose, &messages, tools, key);
-                    // Evaluations and reflections are no answers that anybody reads.
-                    if purpose == Purpose::Act {
-                        request.sink = hold.live;
-                    }
-                    let of = run.clone();
-                    let call = self.call_model(run, request, asking::models(agent, purpose), window, hold);
-                    let step = hold.live.beside(self.journal.as_ref(), self.clock.as_ref(), &of, call).await?;
-                    let stream_try = hold.live.told(step.message.content.as_deref()).map(String::from);
-                    let step = ModelStep { purpose, stream_try, ..step };
-                    let body = StepBody::Model(asking::judge(agent, step));
-                    self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
-                }
-                Next::Tool(call) if self.is_withheld(run, agent, &transcript, &call) => {
-                    let body = StepBody::Tool(self.withheld(run, &transcript, call).await?);
-                    self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await?
-                }
-                Next::Tool(call) if waits(agent, &transcript, &call) && self.refusal(agent, &transcript, &call, 0).is_none() => {
-                    match wait_for(agent, &transcript, &call, index, started_at) {
-                        Ok(waiting) => return Err(Stop::Wait(waiting)),
-                        Err(problem) => {
-                            let body = StepBody::Tool(ToolStep {
-                                call,
-                                output: format!("error: {problem}"),
-                                is_error: true,
-                                full: None,
-                                stand_in: None,
-                            });
-                            self.finish_step(run, &mut transcript, Step { index, started_at, ended_at: started_at, body }).await?
-                        }
-                    }
-                }
-                Next::Tool(_) => self.call_tools(run, agent, &mut transcript, window, hold).await?,
-            };
-            if let Some(answer) = done {
+            let around = span::step(transcript.steps() + 1);
+            if let Some(answer) = self.next_step(run, agent, input, &mut transcript, window, hold).instrument(around).await? {
                 return Ok(answer);
             }
+        }
+    }
+
+    /// Makes the next call, or the next few, and journals what came of it. With the answer, if that ends the run.
+    async fn next_step(
+        &self,
+        run: &mut Run,
+        agent: &Agent,
+        input: &AgentInput,
+        transcript: &mut Transcript,
+        window: Window,
+        hold: &Heard<'_>,
+    ) -> Result<Option<String>, Stop> {
+        let started_at = self.clock.now();
+        let index = transcript.steps() + 1;
+        let next = transcript.next();
+        hold.live.come_to(index, run);
+        self.check_caps(run, agent, transcript, &next)?;
+        match next {
+            Next::Ended(answer) => self.complete(run, None, answer, transcript.answered_at()).await.map(Some),
+            Next::Failed(code, message) => {
+                run.answered_at = Some(transcript.answered_at());
+                Err(Stop::Terminal(self.failure(run, code, message)))
+            }
+            Next::Model(purpose) => {
+                let tools = if purpose == Purpose::Act { self.tool_specs(run, agent, window, hold).await? } else { Vec::new() };
+                let messages = asking::messages(transcript, purpose);
+                let key = format!("{}:{index}", run.id);
+                let mut request = asking::request(agent, input, purpose, &messages, tools, key);
+                // Evaluations and reflections are no answers that anybody reads.
+                if purpose == Purpose::Act {
+                    request.sink = hold.live;
+                }
+                let of = run.clone();
+                let call = self.call_model(run, request, asking::models(agent, purpose), window, hold);
+                let step = hold.live.beside(self.journal.as_ref(), self.clock.as_ref(), &of, call).await?;
+                let stream_try = hold.live.told(step.message.content.as_deref()).map(String::from);
+                let step = ModelStep { purpose, stream_try, ..step };
+                let body = StepBody::Model(asking::judge(agent, step));
+                self.finish_step(run, transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await
+            }
+            Next::Tool(call) if self.is_withheld(run, agent, transcript, &call) => {
+                let body = StepBody::Tool(self.withheld(run, transcript, call).await?);
+                self.finish_step(run, transcript, Step { index, started_at, ended_at: self.clock.now(), body }).await
+            }
+            Next::Tool(call) if waits(agent, transcript, &call) && self.refusal(agent, transcript, &call, 0).is_none() => {
+                match wait_for(agent, transcript, &call, index, started_at) {
+                    Ok(waiting) => Err(Stop::Wait(waiting)),
+                    Err(problem) => {
+                        let body = StepBody::Tool(ToolStep {
+                            call,
+                            output: format!("error: {problem}"),
+                            is_error: true,
+                            full: None,
+                            stand_in: None,
+                        });
+                        self.finish_step(run, transcript, Step { index, started_at, ended_at: started_at, body }).await
+                    }
+                }
+            }
+            Next::Tool(_) => self.call_tools(run, agent, transcript, window, hold).await,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::config::ApiAuth;
 use crate::domain::id::{InvalidId, TenantId};
 use crate::domain::idempotency::RequestKey;
 use crate::domain::principal::Principal;
+use crate::telemetry::span;
 
 /// A request that API Gateway has matched to a route.
 #[derive(Debug, Clone)]
@@ -107,7 +108,9 @@ impl Call {
                 (tenant, self.identity.name.clone().ok_or_else(unknown)?)
             }
         };
-        Ok(Principal { tenant: TenantId::from_str(tenant).map_err(|_| unknown())?, name })
+        let tenant = TenantId::from_str(tenant).map_err(|_| unknown())?;
+        span::is_of_tenant(&tenant);
+        Ok(Principal { tenant, name })
     }
 
     /// Refuses callers who may not act on all tenants at once.

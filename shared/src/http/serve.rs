@@ -23,9 +23,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, Span};
 
 use super::reply::{Payload, Work};
 use super::{Api, Call, Problem, Reply};
+use crate::telemetry::span;
 
 /// An answer as the runtime takes it.
 type Answer = FunctionResponse<Whole, BoxStream<'static, Result<String, Infallible>>>;
@@ -121,11 +123,33 @@ pub async fn respond(api: &dyn Api, request: Request) -> Response<Body> {
 /// Whether the answer has to be a stream, and the answer.
 async fn handle(api: &dyn Api, request: Request) -> (bool, Reply) {
     let call = Call::from(request);
-    let handled = AssertUnwindSafe(api.handle(&call)).catch_unwind().await;
-    let reply =
-        Reply::of(handled.unwrap_or_else(|_| Err(Problem::internal(&"the handler panicked"))), api.error_shape(&call), &call.request_id);
-    tracing::info!(request.id = %call.request_id, method = %call.method, route = %call.route, status = reply.status.as_u16(), "request");
-    (api.streams(&call.method, &call.route), reply)
+    let around = span::request(&call.method, &call.route, &call.request_id);
+    let is_streamed = api.streams(&call.method, &call.route);
+    let reply = answer(api, &call).instrument(around.clone()).await;
+    (is_streamed, inside(around, reply))
+}
+
+async fn answer(api: &dyn Api, call: &Call) -> Reply {
+    if let Ok(run) = call.id("id") {
+        span::is_about_run(run);
+    }
+    let handled = AssertUnwindSafe(api.handle(call)).catch_unwind().await;
+    let handled = handled.unwrap_or_else(|_| Err(Problem::internal(&"the handler panicked")));
+    let reply = Reply::of(handled, api.error_shape(call), &call.request_id);
+    tracing::info!(method = %call.method, route = %call.route, status = reply.status.as_u16(), "request");
+    reply
+}
+
+/// What goes on after the handler belongs to the request as well: the work beside it, and the pieces that are still to come.
+fn inside(around: Span, reply: Reply) -> Reply {
+    let work = reply.work.map(|work| work.instrument(around.clone()).boxed());
+    let body = match reply.body {
+        Payload::Pieces(mut pieces) => {
+            Payload::Pieces(stream::poll_fn(move |context| around.in_scope(|| pieces.poll_next_unpin(context))).boxed())
+        }
+        whole @ Payload::Whole(_) => whole,
+    };
+    Reply { work, body, ..reply }
 }
 
 fn streamed(reply: Reply) -> Answer {

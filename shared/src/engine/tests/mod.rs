@@ -5,6 +5,7 @@ mod limits_and_waits;
 mod revived;
 mod routing;
 mod strategies;
+mod told;
 mod tool_calls;
 
 use std::sync::{Arc, Mutex};

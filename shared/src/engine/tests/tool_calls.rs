@@ -13,12 +13,21 @@ use crate::fakes::locked;
 const BREAKS: u64 = 8;
 
 /// A tool that takes as many seconds as it is told, and notes when each call begins.
-struct Takes {
+pub(super) struct Takes {
     name: &'static str,
     idempotent: bool,
     side_effects: bool,
     clock: Arc<dyn Clock>,
     began: Arc<Mutex<Vec<(String, jiff::Timestamp)>>>,
+    /// What it says before how long it took.
+    says: &'static str,
+}
+
+impl Takes {
+    /// One that does no harm and that nobody watches.
+    pub(super) fn harmless(says: &'static str, clock: Arc<dyn Clock>) -> Self {
+        Self { name: "takes", idempotent: true, side_effects: false, clock, began: Arc::default(), says }
+    }
 }
 
 #[async_trait::async_trait]
@@ -38,7 +47,7 @@ impl Tool for Takes {
             context.doubt.note();
             return Err("the connection broke".into());
         }
-        Ok(format!("took {}", arguments["seconds"]))
+        Ok(format!("{} {}", self.says, arguments["seconds"]))
     }
 }
 
@@ -57,7 +66,7 @@ impl Clock for PausedClock {
 }
 
 /// A model that asks for calls of `takes` with these seconds, then answers.
-struct Asks(Mutex<Vec<Vec<u64>>>);
+pub(super) struct Asks(pub(super) Mutex<Vec<Vec<u64>>>);
 
 #[async_trait::async_trait]
 impl Model for Asks {
@@ -81,7 +90,7 @@ async fn with_tool(idempotent: bool, calls: Vec<Vec<u64>>, parallel: u32) -> (Wo
     let began = Arc::new(Mutex::new(Vec::new()));
     let clock: Arc<dyn Clock> = Arc::new(PausedClock(w.clock.now(), tokio::time::Instant::now()));
     w.engine.clock = clock.clone();
-    let tool = Takes { name: "takes", idempotent, side_effects: !idempotent, clock, began: began.clone() };
+    let tool = Takes { name: "takes", idempotent, side_effects: !idempotent, clock, began: began.clone(), says: "took" };
     w.engine.tools = Toolbox::of(vec![Arc::new(tool)]);
     w.engine.model = Arc::new(Asks(Mutex::new(calls)));
     w.change_agent(|agent| {
@@ -302,6 +311,7 @@ async fn a_replay_without_side_effects_calls_nothing_that_has_any() {
             side_effects,
             clock: w.engine.clock.clone(),
             began: began.clone(),
+            says: "took",
         })]);
         replays(&mut w, withholds, &[(1, "first"), (1, "second")]).await;
         assert!(matches!(w.take_up(1).await, Advance::Ended { state: RunState::Completed, .. }));
