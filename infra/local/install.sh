@@ -3,6 +3,7 @@
 #
 #   install.sh run     requirements.txt          -> .local/venv        (emulator, aws, boto3)
 #                      package-lock.json         -> .local/node        (aimock, the offline model)
+#   install.sh observe Debian's package prometheus -> .local/prometheus (promtool and the server, unpacked without root, any 2.x or 3.x)
 #   install.sh <name>  requirements-<name>.txt   -> .local/<name>-venv (build: cargo-lambda; check: linters; sdk: the client of tests/sdk)
 #
 # Idempotent: a stamp holds the hash of the lock, so a second run returns at once. Every Python
@@ -68,6 +69,27 @@ install_node() {
     echo "$key" >"$dir/.stamp"
 }
 
+# apt checks what it fetches against the distribution's signed lists. A Prometheus that is on the PATH already is as good.
+install_prometheus() {
+    dir="$local_dir/prometheus"
+    if [ -x "$dir/bin/promtool" ] && [ -x "$dir/bin/prometheus" ]; then return; fi
+    rm -rf "$dir"
+    mkdir -p "$dir/bin" "$dir/package"
+    if command -v prometheus >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1; then
+        ln -s "$(command -v prometheus)" "$dir/bin/prometheus"
+        ln -s "$(command -v promtool)" "$dir/bin/promtool"
+        return
+    fi
+    command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 ||
+        fail "prometheus and promtool were not found, and there is no apt to get them with: put them on the PATH (prometheus.io/download)"
+    echo "install: Debian's package prometheus into ${dir#"$root"/}"
+    (cd "$dir/package" && { apt-get download prometheus || { apt-get update && apt-get download prometheus; }; }) >"$log" 2>&1 ||
+        failed_with_log "apt-get download prometheus (or put prometheus and promtool on the PATH)"
+    dpkg-deb -x "$dir"/package/prometheus_*.deb "$dir/package/root" >"$log" 2>&1 || failed_with_log "unpacking prometheus"
+    mv "$dir/package/root/usr/bin/prometheus" "$dir/package/root/usr/bin/promtool" "$dir/bin/"
+    rm -rf "$dir/package"
+}
+
 failed_with_log() {
     tail -n 20 "$log" >&2
     fail "$1 failed; the whole output is in $log"
@@ -75,13 +97,15 @@ failed_with_log() {
 
 group=${1:-}
 case "$group" in
-*[!a-z]* | "") fail "usage: install.sh run|build|check|sdk" ;;
+*[!a-z]* | "") fail "usage: install.sh run|build|check|sdk|observe" ;;
 esac
 mkdir -p "$local_dir"
 log="$local_dir/install-$group.log"
 if [ "$group" = run ]; then
     install_python "$here/requirements.txt" "$local_dir/venv"
     install_node
+elif [ "$group" = observe ]; then
+    install_prometheus
 else
     install_python "$here/requirements-$group.txt" "$local_dir/$group-venv"
 fi

@@ -19,6 +19,7 @@ pub mod intake;
 pub mod jobs;
 pub mod ledger;
 pub mod letters;
+pub mod metrics;
 pub mod operate;
 pub mod replay;
 pub mod stream;

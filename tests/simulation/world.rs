@@ -242,6 +242,7 @@ impl World {
             clock: Arc::new(self.clock(process)),
             limits: self.limits,
             worker: process.name.clone(),
+            meter: Arc::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use shared::config::Environment;
 use shared::definitions;
 use shared::engine::{Engine, Routes};
 use shared::intake::Intake;
+use shared::metrics::{Meter, Reporter};
 use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
 use shared::tools::{LambdaFunctions, Workshop};
@@ -18,7 +19,9 @@ async fn main() -> Result<(), lambda_http::Error> {
     telemetry::start(&env)?;
     let settings = Settings::read(&env)?;
     let config = sdk_config("agent-api").await;
-    let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
+    let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
+    let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
+    let reporter = Reporter::new(&env, "agent-api", meter.clone(), table.clone(), clock.clone());
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
     let bundle = definitions::load(&env)?;
     let workshop =
@@ -33,8 +36,9 @@ async fn main() -> Result<(), lambda_http::Error> {
         clock: clock.clone(),
         limits: settings.limits,
         worker: format!("agent-api/{}", telemetry::worker_name(&env, clock.as_ref())),
+        meter,
     };
     let intake = Intake { engine, records: table.clone(), patience: settings.patience };
     let (providers, callers) = (settings.models.names(), Callers { aliases: settings.aliases, auth: settings.auth });
-    shared::http::serve(Arc::new(AgentApi::over(table, intake, clock, providers, callers))).await
+    shared::http::serve_measured(Arc::new(AgentApi::over(table, intake, clock, providers, callers)), reporter).await
 }

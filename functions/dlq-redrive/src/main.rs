@@ -9,6 +9,7 @@ use shared::config::Environment;
 use shared::definitions;
 use shared::jobs::{Desk, Worker};
 use shared::letters::LetterDesk;
+use shared::metrics::{Meter, Reporter};
 use shared::operate::{DeadIndex, Redrive};
 use shared::replay::Replayer;
 use shared::telemetry::{self, SystemClock};
@@ -19,7 +20,9 @@ async fn main() -> Result<(), lambda_http::Error> {
     telemetry::start(&env)?;
     let settings = Settings::read(&env)?;
     let config = sdk_config("dlq-redrive").await;
-    let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
+    let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
+    let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
+    let reporter = Reporter::new(&env, "dlq-redrive", meter, table.clone(), clock.clone());
     let messages = Arc::new(JobMessages::new(&config, settings.jobs_queue_url));
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let dead_letters = Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn));
@@ -35,5 +38,5 @@ async fn main() -> Result<(), lambda_http::Error> {
     let replays = Replays { desk: desk.clone(), replayer, choices: choices.clone() };
     let jobs = JobsApi { desk, redrive: redrive.clone(), index: index.clone(), switches: table, choices: choices.clone(), auth };
     let api = DlqApi { redrive, jobs, index, letters, replays, choices, redactor: settings.redactor, auth };
-    shared::http::serve_with(Arc::new(api), Arc::new(JobDeliveries { worker, visibility: messages })).await
+    shared::http::serve_with(Arc::new(api), Arc::new(JobDeliveries { worker, visibility: messages }), reporter).await
 }

@@ -12,6 +12,7 @@ use shared::domain::clock::Clock;
 use shared::domain::run::Run;
 use shared::engine::ports::Journal;
 use shared::heartbeat::{Depth, Marks};
+use shared::metrics::fleet::{Fleet, Sums};
 use shared::sweep::{DueIndex, SHARDS};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -50,6 +51,8 @@ pub trait Checks: Send + Sync {
     async fn dead_letters(&self) -> Check<Depth>;
     /// Runs that somebody should have looked at before `at`, and nobody has; of all tenants, and not all of them if there are many.
     async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>>;
+    /// What the fleet has counted.
+    async fn sums(&self) -> Check<Vec<Sums>>;
 }
 
 /// `check`, or what to say when it hangs.
@@ -127,6 +130,10 @@ impl Checks for RealChecks {
 
     async fn dead_letters(&self) -> Check<Depth> {
         self.clients().await?.dead_letters.depth_in_full().await.map_err(|_| "the dead-letter queue does not answer".to_owned())
+    }
+
+    async fn sums(&self) -> Check<Vec<Sums>> {
+        self.clients().await?.table.sums().await.map_err(|_| "the table does not answer".to_owned())
     }
 
     async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>> {

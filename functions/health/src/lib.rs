@@ -86,8 +86,10 @@ impl HealthApi {
     }
 
     async fn metrics(&self) -> Result<Reply, Problem> {
-        let text = metrics::text(&self.survey().await);
-        text.map(Reply::metrics).map_err(|problem| Problem::unavailable(&JournalError::Unavailable(problem.into())))
+        let (survey, sums) = futures_util::future::join(self.survey(), limited(self.checks.sums(), self.clock.as_ref())).await;
+        metrics::text(&survey, &sums)
+            .map(Reply::metrics)
+            .map_err(|problem| Problem::unavailable(&JournalError::Unavailable(problem.into())))
     }
 }
 

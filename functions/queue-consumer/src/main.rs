@@ -8,6 +8,7 @@ use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
 use shared::config::Environment;
 use shared::definitions;
 use shared::engine::{Engine, Routes};
+use shared::metrics::{Meter, Reporter};
 use shared::model::{Providers, SecretStore};
 use shared::telemetry::{self, SystemClock};
 use shared::tools::{LambdaFunctions, Workshop};
@@ -20,7 +21,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let config = sdk_config("queue-consumer").await;
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
-    let (table, clock) = (Arc::new(Table::new(&config, settings.table_name)), Arc::new(SystemClock));
+    let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
+    let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
+    let reporter = &Reporter::new(&env, "queue-consumer", meter.clone(), table.clone(), clock.clone());
     let bundle = definitions::load(&env)?;
     let workshop =
         Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions: Arc::new(LambdaFunctions::new(&config)) };
@@ -34,7 +37,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         clock: clock.clone(),
         limits: settings.limits,
         worker: format!("queue-consumer/{}", telemetry::worker_name(&env, clock.as_ref())),
+        meter,
     };
-    let consumer = Consumer { engine, visibility: queue, heartbeats: table.clone(), letters: table };
-    lambda_runtime::run(service_fn(|event: LambdaEvent<_>| consumer.handle(event.payload, event.context.deadline))).await
+    let consumer = &Consumer { engine, visibility: queue, heartbeats: table.clone(), letters: table };
+    let work = |event: LambdaEvent<_>| async move {
+        let done = consumer.handle(event.payload, event.context.deadline).await;
+        reporter.report().await;
+        done
+    };
+    lambda_runtime::run(service_fn(work)).await
 }

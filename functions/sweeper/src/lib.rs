@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use futures_util::future::join;
 use jiff::Timestamp;
 use shared::config::{ConfigError, Environment, variables};
 use shared::domain::clock::after;
-use shared::sweep::{Sweeper, Tally, TickError};
+use shared::metrics::Reporter;
+use shared::sweep::{Lookout, Sweeper, Tally, TickError};
 
 /// A deadline in the past is no deadline: the local watcher sends such. This is the time assumed then.
 const UNKNOWN_DEADLINE: Duration = Duration::from_secs(90);
@@ -48,6 +50,10 @@ impl Settings {
 pub struct Schedule {
     /// What it ticks.
     pub sweeper: Sweeper,
+    /// What it sees of the whole deployment.
+    pub lookout: Lookout,
+    /// Who is told.
+    pub reporter: Reporter,
 }
 
 impl Schedule {
@@ -59,7 +65,14 @@ impl Schedule {
         let now = self.sweeper.clock.now();
         let deadline = i64::try_from(deadline_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
         let deadline = deadline.filter(|deadline| *deadline > now).unwrap_or_else(|| after(now, UNKNOWN_DEADLINE));
-        self.sweeper.tick(deadline).await
+        // A tick may last for a minute: what there is to see is told at once.
+        let looking = async {
+            self.reporter.meter.tick(&self.lookout.look().await);
+            self.reporter.report().await;
+        };
+        let (done, ()) = join(self.sweeper.tick(deadline), looking).await;
+        self.reporter.report().await;
+        done
     }
 }
 

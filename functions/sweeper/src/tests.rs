@@ -7,7 +7,7 @@ use shared::domain::clock::{Clock, between};
 use shared::domain::state::RunState;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
-use shared::fakes::{FixedClock, MemoryLetters, MemoryQueue, MemoryStore, a_run};
+use shared::fakes::{FixedClock, MemoryBreakers, MemoryFleet, MemoryLetters, MemoryQueue, MemoryStore, a_run};
 use shared::heartbeat::Heartbeats;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{CanaryQueue, Caretaker};
@@ -60,6 +60,7 @@ struct World {
     store: Arc<MemoryStore>,
     queue: Arc<MemoryQueue>,
     clock: Arc<FixedClock>,
+    fleet: Arc<MemoryFleet>,
     schedule: Schedule,
 }
 
@@ -80,7 +81,18 @@ fn world() -> World {
         watchman: shared::jobs::Watchman { store: jobs.clone(), queue: jobs, clock: clock.clone() },
         clock: clock.clone(),
     };
-    World { store, queue, clock, schedule: Schedule { sweeper } }
+    let fleet = Arc::new(MemoryFleet::default());
+    let reporter = Reporter::new(&Environment::of(|_| None), "sweeper", Arc::default(), fleet.clone(), clock.clone());
+    let lookout = Lookout {
+        index: store.clone(),
+        journal: store.clone(),
+        signs: fleet.clone(),
+        breakers: Arc::new(MemoryBreakers::default()),
+        dead_letters: queue.clone(),
+        backlog: queue.clone(),
+        clock: clock.clone(),
+    };
+    World { store, queue, clock, fleet, schedule: Schedule { sweeper, lookout, reporter } }
 }
 
 fn in_seconds(clock: &FixedClock, seconds: u64) -> u64 {
@@ -118,4 +130,19 @@ async fn a_store_that_does_not_answer_makes_the_invocation_an_error() {
 fn a_variable_that_is_missing_is_named() {
     let without_attempts = Environment::of(|name| (name != "MAX_ATTEMPTS").then(|| "x".into()));
     assert_eq!(Settings::read(&without_attempts).err().map(|error| error.name), Some("MAX_ATTEMPTS"));
+}
+
+#[tokio::test]
+async fn a_tick_tells_what_it_sees_of_the_whole_deployment() {
+    let w = world();
+    let begun = w.clock.now();
+    w.store.put(a_run(&"acme".parse().unwrap(), begun));
+    w.clock.advance(Duration::from_secs(400));
+    let seen = w.schedule.lookout.look().await;
+    assert_eq!((seen.stuck_runs, seen.oldest_queued), (Some(1), Some(Duration::from_secs(400))));
+    assert_eq!((seen.breakers_open, seen.dead_runs, seen.queue_depth), (Some(0), Some(0), Some(0)));
+    assert_eq!((seen.canary_age, seen.backup_age), (None, None), "there never was one");
+    w.schedule.tick(in_seconds(&w.clock, 60)).await.unwrap();
+    let told = w.fleet.told.lock().unwrap();
+    assert_eq!((told[0].0.as_str(), told[0].1.counters["sweeper_ticks_total"]), ("sweeper", 1.0));
 }

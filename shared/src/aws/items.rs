@@ -21,6 +21,7 @@
 //! Free-form JSON is stored as text, because DynamoDB nests only 32 levels deep.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use jiff::Timestamp;
@@ -40,6 +41,7 @@ use crate::domain::spend::Spend;
 use crate::domain::state::RunState;
 use crate::domain::turn::Turn;
 use crate::engine::ports::JournalError;
+use crate::metrics::Meter;
 
 /// Partitions per tenant and index: 1,000 runs a second are 125 writes a second for each, far below DynamoDB's 1,000.
 pub(super) const SHARDS: u8 = 8;
@@ -51,19 +53,21 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 pub struct Table {
     pub(super) client: aws_sdk_dynamodb::Client,
     pub(super) name: String,
+    /// Hears of what is written.
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Table {
     /// The table `name` of that account.
     #[must_use]
     pub fn new(config: &aws_config::SdkConfig, name: String) -> Self {
-        Self { client: aws_sdk_dynamodb::Client::new(config), name }
+        Self { client: aws_sdk_dynamodb::Client::new(config), name, meter: Arc::default() }
     }
 
     /// A table behind a client of the caller's making, for tests.
     #[must_use]
-    pub const fn with_client(client: aws_sdk_dynamodb::Client, name: String) -> Self {
-        Self { client, name }
+    pub fn with_client(client: aws_sdk_dynamodb::Client, name: String) -> Self {
+        Self { client, name, meter: Arc::default() }
     }
 }
 

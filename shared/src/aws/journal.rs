@@ -65,7 +65,11 @@ impl Table {
 #[async_trait]
 impl Journal for Table {
     async fn write(&self, writes: &[Write<'_>]) -> Result<(), WriteError> {
-        self.write_all(writes).await
+        let done = self.write_all(writes).await;
+        if done.is_ok() {
+            self.meter.written(writes);
+        }
+        done
     }
 
     async fn claim(&self, task: &Task, lease: &Lease) -> Result<Claim, JournalError> {
@@ -84,7 +88,10 @@ impl Journal for Table {
         let stored = match self.update_alone(update).await {
             Ok(done) => {
                 let old = run_of(done.attributes.ok_or(JournalError::NotFound)?)?;
-                return Ok(Claim::Taken(Box::new(lease.take(old))));
+                let before = old.clone();
+                let taken = lease.take(old);
+                self.meter.claimed(&before, taken.attempts, lease.now);
+                return Ok(Claim::Taken(Box::new(taken)));
             }
             Err(SdkError::ServiceError(error)) if error.err().is_conditional_check_failed_exception() => match error.into_err() {
                 UpdateItemError::ConditionalCheckFailedException(failed) => failed.item,

@@ -15,6 +15,8 @@ mod events;
 #[cfg(feature = "dynamodb")]
 mod expression;
 #[cfg(feature = "dynamodb")]
+mod fleet;
+#[cfg(feature = "dynamodb")]
 mod incidents;
 #[cfg(feature = "dynamodb")]
 mod items;

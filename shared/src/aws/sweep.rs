@@ -20,7 +20,7 @@ use crate::domain::clock::{between, rfc3339_millis};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
 use crate::heartbeat::{Arrival, Heartbeats, Marks};
-use crate::sweep::{DueEntry, DueIndex, Tally};
+use crate::sweep::{DueEntry, DueIndex, Signs, Tally};
 
 const HEARTBEAT: &str = "#heartbeat";
 /// The sweeper must read every shard that is written.
@@ -78,6 +78,13 @@ impl Table {
 fn time_of(item: &Item, name: &str) -> Result<Timestamp, JournalError> {
     let time = item.get(name).and_then(|value| value.as_s().ok()?.parse().ok());
     time.ok_or_else(|| JournalError::Unavailable("a mark of the heartbeat cannot be read".into()))
+}
+
+#[async_trait]
+impl Signs for Table {
+    async fn marks(&self) -> Result<Marks, JournalError> {
+        Self::marks(self).await
+    }
 }
 
 #[async_trait]

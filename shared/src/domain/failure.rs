@@ -78,6 +78,40 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// Every code.
+    pub const ALL: [Self; 24] = [
+        Self::ProviderTimeout,
+        Self::ProviderRateLimited,
+        Self::ProviderUnavailable,
+        Self::ProviderAuth,
+        Self::ProviderRejected,
+        Self::NoProvider,
+        Self::InvalidAnswer,
+        Self::AnswerCutOff,
+        Self::AnswerRefused,
+        Self::InvalidOutput,
+        Self::ResultTooLarge,
+        Self::StepLimit,
+        Self::TokenLimit,
+        Self::TimeLimit,
+        Self::CostLimit,
+        Self::RepeatedToolCall,
+        Self::ToolsUnavailable,
+        Self::UnknownAgent,
+        Self::UncertainToolCall,
+        Self::WorkerLost,
+        Self::NoTime,
+        Self::JournalUnavailable,
+        Self::WorkerPanicked,
+        Self::CancelRequested,
+    ];
+
+    /// The code of a word, if it is one of this version's.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == word)
+    }
+
     /// The word in records and in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

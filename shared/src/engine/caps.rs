@@ -19,6 +19,7 @@ impl Engine {
         }
         let start = run.redriven.start;
         let tokens = run.usage.input_tokens.saturating_add(run.usage.output_tokens).saturating_sub(start.tokens);
+        self.measure_budget(run, agent, tokens);
         if caps.tokens.is_some_and(|most| tokens >= most) {
             return over(FailureCode::TokenLimit, format!("the agent `{name}` used {tokens} tokens without an answer"));
         }

@@ -10,6 +10,7 @@ mod caps;
 mod ending;
 mod lease;
 mod live;
+mod measuring;
 pub mod ports;
 mod refused;
 mod route;
@@ -36,6 +37,7 @@ use crate::domain::step::{LARGEST_STEP, ModelStep, Purpose, Step, StepBody, Tool
 use crate::domain::task::Task;
 use crate::domain::transcript::{Next, Transcript};
 use crate::domain::waiting::Waiting;
+use crate::metrics::Meter;
 use crate::telemetry::{chain, span};
 use crate::tools::Toolbox;
 pub use calls::CallError;
@@ -166,6 +168,8 @@ pub struct Engine {
     pub limits: Limits,
     /// This worker's name in leases, which an operator can find in the logs.
     pub worker: String,
+    /// What models take and cost, and how much of their limits runs use.
+    pub meter: Arc<Meter>,
 }
 
 /// Why a pass over a run ended early.

@@ -145,6 +145,7 @@ impl Engine {
                     return Ok(None);
                 }
             };
+            let (name, asked_at) = (self.name_in_metrics(model, &permit), self.clock.now());
             request.sink.begin();
             let answered = {
                 let mut asking = pin!(self.model.ask(request));
@@ -162,6 +163,7 @@ impl Engine {
             let may_be_empty = !request.sampling.stop.is_empty();
             let failed = match answered.map(|reply| reply.and_then(|reply| usable(reply, may_be_empty))) {
                 Some(Ok(reply)) => {
+                    self.measure_call(name, asked_at, Ok(&reply));
                     self.routes.report(model, permit, None, self.clock.as_ref()).await;
                     return Ok(Some(reply));
                 }
@@ -178,6 +180,7 @@ impl Engine {
                 }
                 None => timed_out(time.whole),
             };
+            self.measure_call(name, asked_at, Err(failed.code));
             self.routes.report(model, permit, Some(failed.code), self.clock.as_ref()).await;
             tried += 1;
             tracing::warn!(run.id = %run.id, step = run.steps + 1, provider = %model, code = failed.code.as_str(), "model call failed");

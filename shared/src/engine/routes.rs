@@ -108,6 +108,11 @@ impl Routes {
         is_pinned || self.named.contains(model) || self.chain.contains(model)
     }
 
+    /// Whether operators have named a model of that provider.
+    pub(super) fn has_provider(&self, provider: &str) -> bool {
+        self.chain.iter().chain(&self.named).any(|model| model.provider == provider)
+    }
+
     /// The models of the deployment.
     #[must_use]
     pub fn chain(&self) -> &[ModelRef] {

@@ -4,6 +4,7 @@ mod breakers;
 mod contents;
 mod conversations;
 mod events;
+mod fleet;
 mod incidents;
 mod jobs;
 mod letters;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub use self::breakers::{MemoryBreakers, routes, routes_over};
+pub use self::fleet::MemoryFleet;
 pub use self::incidents::MemoryIncidents;
 pub use self::jobs::MemoryJobs;
 pub use self::letters::MemoryLetters;
@@ -351,5 +353,6 @@ pub fn engine(store: Arc<MemoryStore>, queue: Arc<MemoryQueue>, model: Arc<dyn M
         clock,
         limits: Limits { lease: Duration::from_secs(60), model_timeout: Duration::from_secs(20), max_attempts: 3 },
         worker: "worker-1".into(),
+        meter: Arc::default(),
     }
 }

@@ -19,7 +19,9 @@ pub use input::{Query, json_body};
 pub use key::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 pub use problem::{ErrorShape, Problem, RUN_ID};
 pub use reply::{Pieces, Reply, Work};
-pub use serve::{Deliveries, respond, serve, serve_with};
+pub use serve::{Deliveries, respond, serve};
+#[cfg(feature = "metrics")]
+pub use serve::{serve_measured, serve_with};
 pub use strict::{Object, Word};
 
 /// A function's part of the API.

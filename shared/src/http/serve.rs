@@ -8,6 +8,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -27,7 +28,24 @@ use tracing::{Instrument as _, Span};
 
 use super::reply::{Payload, Work};
 use super::{Api, Call, Problem, Reply};
+#[cfg(feature = "metrics")]
+use crate::metrics::Reporter;
 use crate::telemetry::span;
+
+/// A function that links no metrics measures nothing: there is never one of these.
+#[cfg(not(feature = "metrics"))]
+enum Reporter {}
+
+#[cfg(not(feature = "metrics"))]
+impl Reporter {
+    fn request(&self, _status: u16, _took: std::time::Duration) {
+        match *self {}
+    }
+
+    async fn report(&self) {
+        match *self {}
+    }
+}
 
 /// An answer as the runtime takes it.
 type Answer = FunctionResponse<Whole, BoxStream<'static, Result<String, Infallible>>>;
@@ -56,22 +74,36 @@ pub trait Deliveries: Send + Sync {
 /// # Errors
 /// When the Lambda runtime cannot be reached.
 pub async fn serve(api: Arc<dyn Api>) -> Result<(), lambda_http::Error> {
-    run(api, None).await
+    run(api, None, None).await
+}
+
+/// The same, measured.
+///
+/// # Errors
+/// When the Lambda runtime cannot be reached.
+#[cfg(feature = "metrics")]
+pub async fn serve_measured(api: Arc<dyn Api>, reporter: Reporter) -> Result<(), lambda_http::Error> {
+    run(api, None, Some(Arc::new(reporter))).await
 }
 
 /// The same, and what a queue delivers.
 ///
 /// # Errors
 /// When the Lambda runtime cannot be reached.
-pub async fn serve_with(api: Arc<dyn Api>, deliveries: Arc<dyn Deliveries>) -> Result<(), lambda_http::Error> {
-    run(api, Some(deliveries)).await
+#[cfg(feature = "metrics")]
+pub async fn serve_with(api: Arc<dyn Api>, deliveries: Arc<dyn Deliveries>, reporter: Reporter) -> Result<(), lambda_http::Error> {
+    run(api, Some(deliveries), Some(Arc::new(reporter))).await
 }
 
-async fn run(api: Arc<dyn Api>, deliveries: Option<Arc<dyn Deliveries>>) -> Result<(), lambda_http::Error> {
+async fn run(
+    api: Arc<dyn Api>,
+    deliveries: Option<Arc<dyn Deliveries>>,
+    reporter: Option<Arc<Reporter>>,
+) -> Result<(), lambda_http::Error> {
     let beside = Beside::default();
-    let begun = beside.clone();
+    let (begun, told) = (beside.clone(), reporter.clone());
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let (api, begun, deliveries) = (Arc::clone(&api), begun.clone(), deliveries.clone());
+        let (api, begun, deliveries, told) = (Arc::clone(&api), begun.clone(), deliveries.clone(), told.clone());
         async move {
             if let Some(deliveries) = deliveries.filter(|_| is_batch(event.payload.get())) {
                 let done = deliveries.deliver(serde_json::from_str(event.payload.get())?, event.context.deadline).await?;
@@ -79,17 +111,24 @@ async fn run(api: Arc<dyn Api>, deliveries: Option<Arc<dyn Deliveries>>) -> Resu
             }
             let request: LambdaRequest = serde_json::from_str(event.payload.get())?;
             let request = Request::from(request).with_lambda_context(event.context);
+            let asked_at = Instant::now();
             let (is_streamed, mut reply) = handle(api.as_ref(), request).await;
+            if let Some(told) = told {
+                told.request(reply.status.as_u16(), asked_at.elapsed());
+            }
             begun.begin(reply.work.take());
             Ok::<_, lambda_http::Error>(if is_streamed { streamed(reply) } else { whole(reply).await })
         }
     });
     // Outside all else: the answer was sent, or could not be. Nothing may be left when the runtime asks for the next event.
     let done = MapFutureLayer::new(move |invocation| {
-        let beside = beside.clone();
+        let (beside, reporter) = (beside.clone(), reporter.clone());
         async move {
             let sent = invocation.await;
             beside.end().await;
+            if let Some(reporter) = reporter {
+                reporter.report().await;
+            }
             sent
         }
     });

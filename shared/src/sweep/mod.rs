@@ -10,6 +10,7 @@ mod attend;
 mod attend_tests;
 pub mod janitor;
 mod line;
+mod lookout;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::jobs::Watchman;
 use crate::telemetry::chain;
 pub use attend::{Backlog, Caretaker};
 use janitor::Janitor;
+pub use lookout::{Lookout, Signs};
 
 /// Partitions of the index of what is due. All are read side by side.
 pub const SHARDS: u8 = 8;

@@ -146,6 +146,7 @@ async fn the_record_of_a_run_that_goes_well_costs_each_write_one_unit() {
     let (fakes, run) = (Arc::new(MemoryStore::default()), run());
     let engine = Engine {
         worker: "queue-consumer/2026/01/02/[$LATEST]0123456789abcdef0123456789abcdef".into(),
+        meter: Arc::default(),
         ..engine(fakes, Arc::default(), Arc::new(ScriptedModel::default()), Arc::new(clock()))
     };
     let delivery = engine.delivery("19dd0b57-b21e-4ac1-88bd-01bbb068cb78", 0, 1);

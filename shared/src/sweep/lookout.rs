@@ -1,0 +1,98 @@
+//! What the sweeper measures once a tick: numbers of the whole deployment that nobody who works on a single run can see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{join_all, join5};
+use jiff::Timestamp;
+
+use super::{Backlog, DueEntry, DueIndex, SHARDS};
+use crate::domain::breaker::State;
+use crate::domain::clock::{Clock, between};
+use crate::domain::state::RunState;
+use crate::engine::Breakers;
+use crate::engine::ports::{Journal, JournalError};
+use crate::heartbeat::Marks;
+use crate::metrics::Gauges;
+use crate::operate::DeadLetterQueue;
+use crate::telemetry::chain;
+
+/// What should have been looked at so long ago is stuck: five ticks have passed over it.
+const STUCK: Duration = Duration::from_secs(300);
+/// Entries of each shard that are counted: with so many stuck it matters little how many more there are.
+const COUNTED: usize = 50;
+/// Entries of each shard whose runs are read for the longest wait.
+const READ: usize = 3;
+
+/// Where signs of life are read.
+#[async_trait]
+pub trait Signs: Send + Sync {
+    /// The marks as they stand.
+    async fn marks(&self) -> Result<Marks, JournalError>;
+}
+
+/// Looks at everything.
+pub struct Lookout {
+    /// What is due.
+    pub index: Arc<dyn DueIndex>,
+    /// The records.
+    pub journal: Arc<dyn Journal>,
+    /// The signs of life.
+    pub signs: Arc<dyn Signs>,
+    /// What is known of the providers.
+    pub breakers: Arc<dyn Breakers>,
+    /// The dead.
+    pub dead_letters: Arc<dyn DeadLetterQueue>,
+    /// The tasks queue.
+    pub backlog: Arc<dyn Backlog>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Lookout {
+    /// One look, all at once. What cannot be read is left out, and the log says why.
+    pub async fn look(&self) -> Gauges {
+        let now = self.clock.now();
+        let (marks, board, dead, depth, (stuck, oldest)) =
+            join5(self.signs.marks(), self.breakers.board(), self.dead_letters.depth(), self.backlog.waiting(), self.due(now)).await;
+        let marks = known(marks, "the marks");
+        let arrived = marks.and_then(|marks| marks.arrived);
+        let open = known(board, "the breakers").map(|board| {
+            let open = board.breakers.values().filter(|breaker| breaker.state != State::Closed);
+            u64::try_from(open.count()).unwrap_or(u64::MAX)
+        });
+        Gauges {
+            canary_age: arrived.map(|arrived| between(arrived.at, now)),
+            canary_latency: arrived.map(|arrived| between(arrived.sent_at, arrived.at)),
+            stuck_runs: stuck,
+            breakers_open: open,
+            dead_runs: known(dead, "the dead-letter queue"),
+            oldest_queued: oldest,
+            queue_depth: known(depth, "the tasks queue"),
+            backup_age: None,
+        }
+    }
+
+    /// How many runs are stuck, and how long the one waits for a worker that waits longest, as far as the entries tell that are due first.
+    async fn due(&self, now: Timestamp) -> (Option<u64>, Option<Duration>) {
+        let shards = join_all((0..SHARDS).map(|shard| self.index.due(shard, None, COUNTED))).await;
+        let Some(shards) = known(shards.into_iter().collect::<Result<Vec<_>, _>>(), "the index of what is due") else {
+            return (None, None);
+        };
+        let stuck = shards.iter().flatten().filter(|entry| between(entry.at, now) >= STUCK).count();
+        let first = shards.iter().flat_map(|shard| shard.iter().take(READ));
+        let waits = join_all(first.map(|entry| self.waits(entry, now))).await;
+        (u64::try_from(stuck).ok(), Some(waits.into_iter().flatten().max().unwrap_or_default()))
+    }
+
+    async fn waits(&self, entry: &DueEntry, now: Timestamp) -> Option<Duration> {
+        let run = known(self.journal.run(&entry.tenant, entry.run).await, "a run")??;
+        let since = run.transitions.last().filter(|_| run.state == RunState::Queued)?.at;
+        Some(between(since, now))
+    }
+}
+
+fn known<T>(read: Result<T, JournalError>, what: &str) -> Option<T> {
+    read.inspect_err(|error| tracing::warn!(error = %chain(error), "{what} could not be read for metrics")).ok()
+}
