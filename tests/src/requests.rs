@@ -32,6 +32,11 @@ impl Call {
         self.service == "dynamodb" && WRITES.contains(&self.operation.as_str())
     }
 
+    /// Whether it adds to the fleet's sums, and does nothing else.
+    fn is_bookkeeping(&self) -> bool {
+        self.operation == "UpdateItem" && self.body.contains(r##""#metrics""##)
+    }
+
     fn of(entry: &Value) -> Self {
         let agent = text(entry, "user_agent");
         let function = agent.split("app/").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_default();
@@ -55,7 +60,8 @@ impl Stack {
         number(&self.emulator.get("/__reprise/requests?contains=no-such-request").must(200), "next")
     }
 
-    /// The calls since a position whose body or path contains `part`.
+    /// The calls since a position whose body or path contains `part`. What sandboxes add to the fleet's sums belongs to no operation: it comes
+    /// once in ten seconds, whatever was asked in them; see [`Stack::bookkeeping`].
     ///
     /// # Panics
     /// When the log has forgotten some of them.
@@ -64,6 +70,14 @@ impl Stack {
     pub fn calls(&self, part: &str, since: u64) -> Vec<Call> {
         let page = self.emulator.get(&format!("/__reprise/requests?contains={part}&since={since}")).must(200);
         assert_eq!(number(&page, "dropped"), 0, "the request log is too short for this test");
-        list(&page, "requests").iter().map(Call::of).collect()
+        list(&page, "requests").iter().map(Call::of).filter(|call| !call.is_bookkeeping()).collect()
+    }
+
+    /// The calls since a position that sandboxes made to add to the fleet's sums.
+    #[track_caller]
+    #[must_use]
+    pub fn bookkeeping(&self, since: u64) -> Vec<Call> {
+        let page = self.emulator.get(&format!("/__reprise/requests?contains=%23metrics&since={since}")).must(200);
+        list(&page, "requests").iter().map(Call::of).filter(Call::is_bookkeeping).collect()
     }
 }
