@@ -10,6 +10,9 @@ cd "$(dirname -- "$0")/../.."
 tell="health agent-api queue-consumer sweeper"
 stack_of "${DRILLS_STACK:-drills}" "${DRILLS_PORT:-8170}" "${DRILLS_EMULATOR_PORT:-4770}" "${DRILLS_MODEL_PORT:-4270}"
 
+# promtool and a real Prometheus.
+sh infra/local/install.sh observe
+
 # Short times, so that what is wrong shows while a test can wait for it.
 reprise stack up --no-ask \
     --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 --parameter InlineSeconds=3 \
