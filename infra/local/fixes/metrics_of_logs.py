@@ -17,8 +17,8 @@ from ministack.services import cloudwatch, lambda_svc
 
 _Worker = lambda_runtime.ProvidedWorker
 _MARK = b'"_aws"'
-# Datum: namespace, name, dimensions, time, unit, value.
-Datum = tuple[str, str, dict[str, str], float, str, float]
+# Datum: namespace, name, dimensions, time, unit, values, and how often each was seen.
+Datum = tuple[str, str, dict[str, str], float, str, list[float], list[float]]
 
 
 def needed() -> bool:
@@ -48,8 +48,8 @@ class _Tap:
         line: bytes = self._stream.readline()
         if _MARK in line:
             with request_scope(self._account, self._region):
-                for namespace, name, dimensions, at, unit, value in data_of(line, time.time()):
-                    cloudwatch._store_datum(namespace, name, dimensions, at, unit, value, None, None, None)
+                for namespace, name, dimensions, at, unit, values, counts in data_of(line, time.time()):
+                    cloudwatch._store_datum(namespace, name, dimensions, at, unit, None, values, counts, None)
         return line
 
     def close(self) -> None:
@@ -73,7 +73,16 @@ def data_of(line: bytes, now: float) -> Iterator[Datum]:
                 continue
             dimensions = {name: str(document[name]) for name in names}
             for metric, unit in metrics:
-                value = document.get(metric)
-                for one in value if isinstance(value, list) else [value]:
-                    if isinstance(one, (int, float)) and not isinstance(one, bool):
-                        yield namespace, metric, dimensions, at, unit, float(one)
+                values, counts = _values(document.get(metric))
+                if values:
+                    yield namespace, metric, dimensions, at, unit, values, counts
+
+
+def _values(member: Any) -> tuple[list[float], list[float]]:
+    """A member's values: a number, a list of them, or values with how often each was seen."""
+    counted = isinstance(member, dict)
+    values = member.get("Values") if counted else member if isinstance(member, list) else [member]
+    counts = member.get("Counts") if counted else None
+    if not isinstance(values, list) or not all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in values):
+        return [], []
+    return [float(one) for one in values], [float(one) for one in counts or [1] * len(values)]

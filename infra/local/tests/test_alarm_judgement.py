@@ -114,13 +114,18 @@ class MetricMath(unittest.TestCase):
 
 
 class EmbeddedMetrics(unittest.TestCase):
-    def test_each_value_is_there_once_for_each_set_of_dimensions(self) -> None:
-        line = b'{"_aws":{"Timestamp":5000,"CloudWatchMetrics":[{"Namespace":"N","Dimensions":[["A"],["A","B"],["C"]],"Metrics":[{"Name":"X","Unit":"Count"},{"Name":"Y"}]}]},"A":"a","B":"b","X":[1,2]}'
-        self.assertEqual(
-            list(metrics_of_logs.data_of(line, 9.0)),
-            [("N", "X", {"A": "a"}, 5.0, "Count", 1.0), ("N", "X", {"A": "a"}, 5.0, "Count", 2.0)]
-            + [("N", "X", {"A": "a", "B": "b"}, 5.0, "Count", 1.0), ("N", "X", {"A": "a", "B": "b"}, 5.0, "Count", 2.0)],
-        )
+    def line(self, member: str) -> bytes:
+        directive = '{"Namespace":"N","Dimensions":[["A"],["A","B"],["C"]],"Metrics":[{"Name":"X","Unit":"Count"},{"Name":"Y"}]}'
+        return f'{{"_aws":{{"Timestamp":5000,"CloudWatchMetrics":[{directive}]}},"A":"a","B":"b","X":{member}}}'.encode()
+
+    def test_values_are_there_once_for_each_set_of_dimensions(self) -> None:
+        for member, values, counts in (("3", [3], [1]), ("[1,2]", [1, 2], [1, 1]), ('{"Values":[1,2],"Counts":[5,1]}', [1, 2], [5, 1])):
+            expected = [("N", "X", dimensions, 5.0, "Count", values, counts) for dimensions in ({"A": "a"}, {"A": "a", "B": "b"})]
+            self.assertEqual(list(metrics_of_logs.data_of(self.line(member), 9.0)), expected)
+
+    def test_what_is_no_number_is_no_value(self) -> None:
+        for member in ('"1"', "true", "null", '{"Values":"x"}', "[1, null]"):
+            self.assertEqual(list(metrics_of_logs.data_of(self.line(member), 9.0)), [], member)
 
     def test_another_line_is_only_logged(self) -> None:
         for line in (b'{"_aws": 1}', b'"_aws"', b'{"_aws":{"CloudWatchMetrics":[{}]}}', b"{not json _aws"):
