@@ -16,7 +16,7 @@ sh infra/local/install.sh observe
 # Short times, so that what is wrong shows while a test can wait for it.
 reprise stack up --no-ask \
     --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 --parameter InlineSeconds=3 \
-    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000
+    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 --parameter PageWaitSeconds=2
 
 # One after the other: a fault is for the whole stack.
 tests cargo test --locked --package tests --test drills -- --test-threads=1 "$@"

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod template_access;
 #[cfg(test)]
+mod template_alarms;
+#[cfg(test)]
 mod template_document;
 #[cfg(test)]
 mod template_functions;

@@ -1,8 +1,9 @@
 //! What the end-to-end and runtime tests stand on. [`Stack`] is the deployed stack, [`runs`] what tests do with it,
-//! [`requests`], [`model`], [`queues`] and [`processes`] what they look at from behind, [`runtime_api`] a mock Lambda
+//! [`requests`], [`model`], [`queues`], [`cloudwatch`] and [`processes`] what they look at from behind, [`runtime_api`] a mock Lambda
 //! Runtime API for single binaries, [`wait_for`] the only way to wait.
 
 pub mod client;
+pub mod cloudwatch;
 pub mod functions;
 pub mod model;
 pub mod processes;

@@ -38,6 +38,14 @@ impl Queue {
         (name, queue((*tasks).to_owned()), queue(format!("{tasks}-dlq")))
     }
 
+    /// A queue of the test's own.
+    #[track_caller]
+    #[must_use]
+    pub fn create(emulator: &Client, name: &str) -> Self {
+        let made = call(emulator, "CreateQueue", &json!({"QueueName": name})).must(200);
+        Self { emulator: emulator.clone(), url: text(&made, "QueueUrl") }
+    }
+
     /// All messages: visible, in flight and delayed.
     #[track_caller]
     #[must_use]
@@ -104,7 +112,10 @@ impl Queue {
         (text(latest, "Status"), number(latest, "ApproximateNumberOfMessagesMoved"))
     }
 
-    fn arn(&self) -> String {
+    /// Its name in the whole of AWS.
+    #[track_caller]
+    #[must_use]
+    pub fn arn(&self) -> String {
         text(&self.call("GetQueueAttributes", json!({"AttributeNames": ["QueueArn"]}))["Attributes"], "QueueArn")
     }
 

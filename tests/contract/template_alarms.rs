@@ -1,0 +1,253 @@
+//! Alarms: each says how urgent it is, what it means and where its runbook is; each is driven in a drill; one cause pages once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::template_document::{Template, each, referenced, text};
+
+const FILES: [&str; 5] =
+    ["infra/alarms.yaml", "infra/alarms-functions.yaml", "infra/alarms-objectives.yaml", "infra/alarms-manual.yaml", "infra/pages.yaml"];
+const FUNCTIONS: [&str; 6] = ["agent-api", "dlq-redrive", "health", "operator-api", "queue-consumer", "sweeper"];
+const METRIC: &str = "AWS::CloudWatch::Alarm";
+const COMPOSITE: &str = "AWS::CloudWatch::CompositeAlarm";
+/// What the monitoring manual of the system before calls its alerts.
+const OF_THE_MANUAL: [&str; 7] = [
+    "HighErrorRate",
+    "HighReflectionFailureRate",
+    "HighMemoryUsage",
+    "HighResponseTime",
+    "LLMAPIErrors",
+    "DatabaseConnectionFailures",
+    "ServiceDown",
+];
+
+/// One alarm of any kind.
+struct Alarm {
+    name: String,
+    is_composite: bool,
+    properties: Value,
+}
+
+fn alarms() -> Vec<Alarm> {
+    let mut found = Vec::new();
+    for file in FILES {
+        let template = Template::read(file);
+        for kind in [METRIC, COMPOSITE] {
+            for (_, properties) in template.of_type(kind) {
+                let name = text(&properties["AlarmName"]["Fn::Sub"]);
+                let name = name.strip_prefix("${Name}-").unwrap_or_else(|| panic!("{name} does not begin with the stack's name"));
+                found.push(Alarm { name: name.to_owned(), is_composite: kind == COMPOSITE, properties: properties.clone() });
+            }
+        }
+    }
+    found
+}
+
+fn acts(alarm: &Alarm) -> bool {
+    !alarm.properties["AlarmActions"].is_null()
+}
+
+/// Severity, meaning, runbook's file and section.
+fn said(alarm: &Alarm) -> (String, String, String, String) {
+    let description = text(&alarm.properties["AlarmDescription"]["Fn::Sub"]);
+    let parts: Vec<_> = description.split(" · ").collect();
+    let [severity, meaning, runbook] = parts[..] else { panic!("{}: {description:?} is not severity, meaning and runbook", alarm.name) };
+    let address = runbook.strip_prefix("Runbook: ${RunbookBaseUrl}infra/runbooks/").unwrap_or_else(|| panic!("{}: {runbook}", alarm.name));
+    let (file, section) = address.split_once('#').unwrap_or_else(|| panic!("{}: {address} names no section", alarm.name));
+    (severity.to_owned(), meaning.to_owned(), file.to_owned(), section.to_owned())
+}
+
+/// The names of other alarms in a rule.
+fn below(alarm: &Alarm, by_reference: &BTreeMap<String, String>) -> Vec<String> {
+    let rule = text(&alarm.properties["AlarmRule"]["Fn::Sub"]);
+    let named = rule.split("ALARM(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let name = |reference: &str| match reference.strip_prefix("${Name}-") {
+        Some(name) => name.to_owned(),
+        None => by_reference[reference.trim_matches(['$', '{', '}'])].clone(),
+    };
+    named.map(name).collect()
+}
+
+fn names_by_logical_id() -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for file in FILES {
+        let template = Template::read(file);
+        for kind in [METRIC, COMPOSITE] {
+            for (logical, properties) in template.of_type(kind) {
+                found.insert(logical.to_owned(), text(&properties["AlarmName"]["Fn::Sub"]).trim_start_matches("${Name}-").to_owned());
+            }
+        }
+    }
+    found
+}
+
+/// The anchors that a page of Markdown has, as its readers make them.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let headings = page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim().to_lowercase());
+    let slug = |heading: String| {
+        let kept = heading.chars().filter(|sign| sign.is_alphanumeric() || matches!(sign, ' ' | '-' | '_'));
+        kept.map(|sign| if sign == ' ' { '-' } else { sign }).collect()
+    };
+    headings.map(slug).collect()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[test]
+fn each_alarm_says_how_urgent_it_is_and_what_it_means() {
+    let alarms = alarms();
+    assert!(alarms.len() > 50, "the rule looks at what it should");
+    for alarm in &alarms {
+        let (severity, meaning, _, _) = said(alarm);
+        assert!(["P0", "P1", "P2", "P3"].contains(&severity.as_str()), "{}: {severity}", alarm.name);
+        assert!(meaning.len() > 25, "{} does not say what it means: {meaning}", alarm.name);
+    }
+    for name in OF_THE_MANUAL {
+        assert!(alarms.iter().any(|alarm| alarm.name == name), "{name} is missing");
+    }
+}
+
+#[test]
+fn each_alarm_leads_to_a_section_of_a_runbook_that_is_there() {
+    let folder = root().join("infra/runbooks");
+    if !folder.is_dir() {
+        return; // the runbooks come with a change of their own
+    }
+    for alarm in alarms() {
+        let (_, _, file, section) = said(&alarm);
+        let path = folder.join(&file);
+        let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {}: {error}", alarm.name, path.display()));
+        let there = anchors(&page);
+        assert!(there.contains(&section), "{}: {file} has no section #{section}; it has {there:?}", alarm.name);
+    }
+}
+
+#[test]
+fn each_alarm_is_driven_in_a_drill_and_no_drill_names_another() {
+    let file = fs::read_to_string(root().join("tests/drills/alarms.json")).unwrap();
+    let table: Value = serde_json::from_str(&file).unwrap();
+    let mut driven = BTreeSet::new();
+    for drill in each(&table["drills"]) {
+        let off: BTreeSet<String> = each(&drill["goes_off"]).into_iter().flat_map(for_each_function).collect();
+        let told = each(&drill["pages"]).into_iter().chain(each(&drill["tickets"])).flat_map(for_each_function);
+        driven.extend(told.chain(off));
+        for series in each(&drill["series"]) {
+            assert!(table["series"].get(text(series)).is_some(), "{}: no series {series}", drill["name"]);
+        }
+    }
+    let there: BTreeSet<String> = alarms().into_iter().map(|alarm| alarm.name).collect();
+    assert_eq!(driven.difference(&there).collect::<Vec<_>>(), Vec::<&String>::new(), "drills of alarms that are not there");
+    assert_eq!(there.difference(&driven).collect::<Vec<_>>(), Vec::<&String>::new(), "alarms without a drill");
+}
+
+fn for_each_function(name: &Value) -> Vec<String> {
+    let name = text(name);
+    if name.contains("{function}") { FUNCTIONS.map(|function| name.replace("{function}", function)).to_vec() } else { vec![name] }
+}
+
+/// Whatever is urgent is told by exactly one alarm: itself, or one composite above it.
+#[test]
+fn one_cause_pages_once() {
+    let (alarms, references) = (alarms(), names_by_logical_id());
+    let mut above: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for composite in alarms.iter().filter(|alarm| alarm.is_composite && !alarm.name.starts_with("cause-")) {
+        for name in below(composite, &references) {
+            above.entry(name).or_default().push(composite.name.clone());
+        }
+    }
+    for alarm in &alarms {
+        let parents = above.get(&alarm.name).cloned().unwrap_or_default();
+        let is_ticket = said(alarm).0 == "P3";
+        assert!(!(acts(alarm) && parents.iter().any(|_| !alarm.is_composite)), "{} pages beside {parents:?}", alarm.name);
+        assert!(alarm.name.starts_with("cause-") || acts(alarm) || !parents.is_empty(), "{} tells nobody", alarm.name);
+        let tellers = parents.iter().filter(|parent| **parent != "work-stopped" || alarm.name != "provider-trouble").count();
+        assert!(tellers <= 1, "{} is told by {parents:?}", alarm.name);
+        for (field, what) in [("AlarmActions", "goes off"), ("OKActions", "is over")] {
+            let topic = alarm.properties[field][0]["Ref"].as_str();
+            let expected: &[_] = if is_ticket { &["Tickets", "TicketsArn"] } else { &["Topic", "TopicArn"] };
+            assert!(!acts(alarm) || expected.contains(&topic.unwrap_or_default()), "when it {what}, {} tells {topic:?}", alarm.name);
+        }
+    }
+}
+
+/// A composite that pages waits for what would explain it, except where nothing stands above.
+#[test]
+fn a_page_waits_for_its_explanation() {
+    let alarms = alarms();
+    for alarm in alarms.iter().filter(|alarm| alarm.is_composite && acts(alarm) && said(alarm).0 != "P3") {
+        let suppressor = referenced(&alarm.properties["ActionsSuppressor"]);
+        let expected = match alarm.name.as_str() {
+            "store-trouble" => None,
+            "provider-trouble" | "work-stopped" => Some("StoreTrouble"),
+            "runs-trouble" | "api-trouble" => Some("CauseUpstream"),
+            _ => Some("CauseKnown"),
+        };
+        assert_eq!(suppressor, expected, "{}", alarm.name);
+    }
+}
+
+#[test]
+fn an_alarm_keeps_to_the_limits_of_cloudwatch() {
+    for alarm in alarms().iter().filter(|alarm| !alarm.is_composite) {
+        let metrics = alarm.properties["Metrics"].as_array();
+        let period = match metrics {
+            Some(metrics) => {
+                assert!(metrics.len() <= 10, "{}", alarm.name);
+                let periods: BTreeSet<_> = metrics.iter().filter_map(|metric| metric["MetricStat"]["Period"].as_u64()).collect();
+                assert_eq!(periods.len(), 1, "{}: one period for all metrics", alarm.name);
+                periods.into_iter().next().unwrap()
+            }
+            None => alarm.properties["Period"].as_u64().unwrap(),
+        };
+        let range = period * alarm.properties["EvaluationPeriods"].as_u64().unwrap();
+        assert!(period % 60 == 0 && period <= 86_400, "{}: a period of {period} s", alarm.name);
+        assert!(range <= if period >= 3600 { 604_800 } else { 86_400 }, "{} looks at {range} s", alarm.name);
+    }
+}
+
+#[test]
+fn each_function_has_alarms_on_crashes_refusals_and_durations_near_its_timeout() {
+    let (template, alarms) = (Template::read("template.yaml"), alarms());
+    let find = |name: String| alarms.iter().find(|alarm| alarm.name == name).unwrap_or_else(|| panic!("no alarm {name}"));
+    for (folder, function) in template.functions() {
+        let _ = (find(format!("{folder}-errors")), find(format!("{folder}-throttles")));
+        let slow = find(format!("{folder}-slow"));
+        let (threshold, timeout) = (slow.properties["Threshold"].as_u64().unwrap(), function["Timeout"].as_u64().unwrap() * 1000);
+        assert!(threshold < timeout && threshold * 10 >= timeout * 7, "{folder}: {threshold} ms of {timeout} ms");
+        assert_eq!((&slow.properties["ExtendedStatistic"], &slow.properties["MetricName"]), (&"p99".into(), &"Duration".into()));
+    }
+}
+
+#[test]
+fn burn_rates_look_at_two_windows_each() {
+    let (alarms, references) = (alarms(), names_by_logical_id());
+    for what in ["api", "runs"] {
+        for (kind, rate, windows) in [("fast", 14.4, ["1h", "5m"]), ("slow", 6.0, ["6h", "30m"]), ("ticket", 1.0, ["3d", "6h"])] {
+            let name = format!("{what}-burn-{kind}");
+            let both = alarms.iter().find(|alarm| alarm.name == name).unwrap_or_else(|| panic!("no alarm {name}"));
+            assert_eq!(below(both, &references), windows.map(|window| format!("{name}-{window}")), "{name}");
+            assert!(text(&both.properties["AlarmRule"]["Fn::Sub"]).contains(" AND "), "{name}");
+            for window in windows {
+                let one = alarms.iter().find(|alarm| alarm.name == format!("{name}-{window}")).unwrap();
+                assert_eq!(one.properties["Threshold"].as_f64().unwrap(), rate, "{name}-{window}");
+                let seconds = one.properties["Metrics"][0]["MetricStat"]["Period"].as_u64().unwrap()
+                    * one.properties["EvaluationPeriods"].as_u64().unwrap();
+                let wanted = match window {
+                    "5m" => 300,
+                    "30m" => 1800,
+                    "1h" => 3600,
+                    "6h" => 21_600,
+                    _ => 259_200,
+                };
+                assert_eq!(seconds, wanted, "{name}-{window}");
+                let formula = text(&one.properties["Metrics"][2]["Expression"]["Fn::Sub"]);
+                assert!(formula.contains("MinRequests"), "{name}-{window} has no guard against little traffic: {formula}");
+            }
+        }
+    }
+}
