@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills manuals tour failover backup chaos build deploy clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills manuals tour failover backup chaos build deploy rollback clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -87,6 +87,9 @@ build: ## Build the functions for AWS (ARCH=arm64|x86_64)
 
 deploy: ## Deploy to AWS (BUCKET=…), or DRY_RUN=1: all that needs no account
 	infra/deploy/deploy.sh
+
+rollback: ## Back to the release before (BUCKET=…), or RELEASE=…; LIST=1 names them
+	infra/deploy/rollback.sh
 
 clean: ## Stop the stack, remove what was built and installed
 	-@test -x target/debug/reprise && target/debug/reprise stack down

@@ -1,5 +1,7 @@
-//! What `template.yaml` promises: read as text, held against the code.
+//! What `template.yaml` and the runbooks promise: read as text, held against the code.
 
+#[cfg(test)]
+mod runbooks;
 #[cfg(test)]
 mod template_access;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::Stack;
 use crate::client::{list, text};
 
-/// The event source mapping of the tasks queue, switched off; dropped, it is on again.
+/// The event source mapping of a queue, switched off; dropped, it is on again.
 pub struct Paused<'a> {
     stack: &'a Stack,
     path: String,
@@ -30,7 +30,17 @@ impl Stack {
     #[track_caller]
     #[must_use]
     pub fn pause_consumer(&self) -> Paused<'_> {
-        let found = self.emulator.get(&format!("/2015-03-31/event-source-mappings/?FunctionName={}-queue-consumer", self.name)).must(200);
+        self.pause("queue-consumer")
+    }
+
+    /// From now on a function gets no messages of its queue.
+    ///
+    /// # Panics
+    /// When there is no mapping.
+    #[track_caller]
+    #[must_use]
+    pub fn pause(&self, function: &str) -> Paused<'_> {
+        let found = self.emulator.get(&format!("/2015-03-31/event-source-mappings/?FunctionName={}-{function}", self.name)).must(200);
         let Some(mapping) = list(&found, "EventSourceMappings").first() else { panic!("no mapping: {found}") };
         let paused = Paused { stack: self, path: format!("/2015-03-31/event-source-mappings/{}", text(mapping, "UUID")) };
         paused.enable(false);

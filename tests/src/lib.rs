@@ -1,6 +1,6 @@
 //! What the end-to-end and runtime tests stand on. [`Stack`] is the deployed stack, [`runs`] what tests do with it,
 //! [`requests`], [`model`], [`queues`], [`cloudwatch`] and [`processes`] what they look at from behind, [`runtime_api`] a mock Lambda
-//! Runtime API for single binaries, [`wait_for`] the only way to wait.
+//! Runtime API for single binaries, [`runbook`] runbooks as programs, [`wait_for`] the only way to wait.
 
 pub mod client;
 pub mod cloudwatch;
@@ -9,6 +9,7 @@ pub mod model;
 pub mod processes;
 pub mod queues;
 pub mod requests;
+pub mod runbook;
 pub mod runs;
 pub mod runtime_api;
 mod stack;

@@ -1,0 +1,44 @@
+#!/bin/sh
+# The way back from a bad deploy: an earlier release of the stack, its code and its parameters, through a change set as any deploy.
+#
+#   BUCKET=my-artifacts make rollback                    to the release before the one that runs
+#   BUCKET=my-artifacts RELEASE=… make rollback          to that one
+#   BUCKET=my-artifacts LIST=1 make rollback             which there are, the newest last
+#
+# STACK (reprise), YES=1 (do not ask), AWS (the aws command; default the pinned one of infra/local). It needs no build and no
+# checkout of the old version. Data stays as it is: the table is never rolled back.
+set -eu
+
+cd "$(dirname -- "$0")/../.."
+stack=${STACK:-reprise}
+
+fail() {
+    echo "rollback: $*" >&2
+    exit 1
+}
+
+[ -n "${BUCKET:-}" ] || fail "BUCKET is not set: name the S3 bucket that the deploys went through"
+if [ -z "${AWS:-}" ]; then
+    infra/local/install.sh run
+    AWS=.local/venv/bin/aws
+fi
+. infra/deploy/release.sh
+found=$(list_releases) || fail "the releases of stack $stack in $BUCKET cannot be listed"
+[ -n "$found" ] || fail "there is no release of stack $stack in $BUCKET: none was deployed with make deploy"
+if [ "${LIST:-}" = 1 ]; then
+    echo "$found"
+    exit
+fi
+release=${RELEASE:-$(echo "$found" | tail -n 2 | sed '$d')}
+[ -n "$release" ] || fail "there is one release only, the one that runs: $found"
+echo "$found" | grep -qxF "$release" || fail "there is no release $release; LIST=1 shows those that there are"
+
+caller=$("$AWS" sts get-caller-identity --query Account --output text) || fail "no usable AWS credentials"
+mkdir -p target/deploy
+template=target/deploy/$stack-rollback.yaml parameters=target/deploy/$stack-rollback.json
+"$AWS" s3api get-object --bucket "$BUCKET" --key "$releases/$release.yaml" "$template" >/dev/null
+"$AWS" s3api get-object --bucket "$BUCKET" --key "$releases/$release.json" "$parameters" >/dev/null
+echo "rollback: stack $stack to release $release"
+change_stack "$template" "file://$parameters"
+# From now on this is what runs, and the one before it is the bad one. Its name says what it is.
+keep_release "$template" "back-to-$(echo "$release" | sed 's/^[^-]*-//; s/^back-to-//')"

@@ -1,0 +1,99 @@
+//! What holds for every runbook before anything is run: a drill follows it, its commands are commands, its links lead somewhere.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::runbook::{Runbook, folder, names};
+
+/// The blocks that no test runs, because they need an account: the page, the beginning of the block.
+const AWS_ONLY: [(&str, &str); 4] = [
+    ("README", "export STACK=reprise REPRISE_PROFILE=prod"),
+    ("bad-deploy", "git log --oneline -10"),
+    ("high-error-rate", "aws logs filter-log-events --log-group-name \"/aws/apigateway/$STACK\""),
+    ("restore-from-backup", "TABLE=$(aws cloudformation"),
+];
+
+fn pages() -> Vec<Runbook> {
+    let pages: Vec<Runbook> = names().iter().map(String::as_str).chain(["README"]).map(Runbook::read).collect();
+    assert!(pages.len() > 12, "the runbooks were not found: {pages:?}");
+    pages
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// As browsers of public code name the heading's place.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(page: &Runbook) -> Vec<String> {
+    page.text
+        .lines()
+        .filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')))
+        .map(anchor)
+        .collect()
+}
+
+#[test]
+fn a_drill_follows_every_runbook() {
+    let drills = std::fs::read_to_string(root().join("tests/drills/runbooks.rs")).unwrap();
+    for name in names() {
+        assert!(drills.contains(&format!("follow(\"{name}\")")), "no drill follows infra/runbooks/{name}.md");
+        let page = Runbook::read(&name);
+        for part in ["# ", "README.md#set-up-your-shell", "**It is over when**", "**Close**"] {
+            let is_process = name == "incident-process" && part.starts_with("**");
+            assert!(is_process || page.text.contains(part), "infra/runbooks/{name}.md has no `{part}`");
+        }
+        assert!(page.blocks().any(|block| block.aws_only.is_none()), "infra/runbooks/{name}.md has nothing that could be run");
+    }
+}
+
+#[test]
+fn only_the_named_blocks_are_not_run_and_those_are_commands_all_the_same() {
+    let mut unrun = Vec::new();
+    for page in pages() {
+        for block in page.blocks() {
+            let place = format!("infra/runbooks/{}.md:{}", page.name, block.line);
+            let checked = Command::new("bash").args(["-n", "-c", &block.script]).output().unwrap();
+            assert!(checked.status.success(), "{place}: {}", String::from_utf8_lossy(&checked.stderr));
+            if let Some(reason) = &block.aws_only {
+                assert!(reason.len() > 20, "{place}: `{reason}` is no reason");
+                // Nothing else would notice that the command line has changed.
+                assert!(!block.script.lines().any(|line| line.trim_start().starts_with("reprise ")), "{place} has a command of ours");
+                unrun.push((page.name.clone(), block.script.clone()));
+            }
+        }
+    }
+    unrun.sort();
+    let named: Vec<bool> =
+        unrun.iter().zip(AWS_ONLY).map(|((page, script), (name, begin))| page == name && script.starts_with(begin)).collect();
+    assert!(unrun.len() == AWS_ONLY.len() && named.iter().all(|is_it| *is_it), "{unrun:#?}");
+}
+
+#[test]
+fn every_link_of_a_runbook_leads_somewhere() {
+    for page in pages() {
+        for target in page.text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|target| !target.contains("://")) {
+            let (file, place) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() { format!("{}.md", page.name) } else { file.to_owned() };
+            assert!(folder().join(&file).is_file(), "infra/runbooks/{}.md links to {target}", page.name);
+            let linked = Runbook::read(file.trim_end_matches(".md"));
+            assert!(
+                place.is_empty() || anchors(&linked).iter().any(|anchor| anchor == place),
+                "infra/runbooks/{}.md links to {target}",
+                page.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_list_of_runbooks_names_each_of_them() {
+    let list = Runbook::read("README").text;
+    for name in names() {
+        assert!(list.contains(&format!("({name}.md)")), "infra/runbooks/README.md does not name {name}.md");
+    }
+}
