@@ -1,4 +1,5 @@
-//! Copies of the table, page by page: what `GET /v1/backup/items` reads and `PUT /v1/backup/items` writes back.
+//! Copies of the table, page by page: what `GET /v1/backup/items` reads and `PUT /v1/backup/items` writes back, and what is known of
+//! copies that were made.
 //!
 //! Items travel in DynamoDB's own JSON, unread: a copy does not depend on what a version of ours makes of them. A read is no
 //! snapshot (writes go on meanwhile), and a write never changes what is there; ADR 0026 says what follows from both.
@@ -9,9 +10,11 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use serde::Serialize;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::domain::clock::rfc3339_millis;
 use crate::engine::ports::JournalError;
 
 /// Parts that a table may be read in side by side.
@@ -121,6 +124,34 @@ pub trait WholeTable: Send + Sync {
     /// # Errors
     /// With a text when it is no item.
     async fn put_if_absent(&self, item: &RawItem) -> Result<Result<Put, String>, JournalError>;
+}
+
+/// A backup that its maker has read back and found whole, as noted with the deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotedBackup {
+    /// When it was noted.
+    #[serde(with = "rfc3339_millis")]
+    pub at: Timestamp,
+    /// By whom.
+    pub by: String,
+    /// When its maker began to read: what was written later may not be in it.
+    #[serde(with = "rfc3339_millis")]
+    pub began_at: Timestamp,
+    /// The archive's sum, as `reprise backup verify` tells it.
+    pub sha256: String,
+    /// Items in it.
+    pub items: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// What is known of backups. Idempotent; the adapter retries.
+#[async_trait]
+pub trait Backups: Send + Sync {
+    /// Notes one.
+    async fn note(&self, backup: &NotedBackup) -> Result<(), JournalError>;
+    /// The last ones, the newest first.
+    async fn last_backups(&self, limit: usize) -> Result<Vec<NotedBackup>, JournalError>;
 }
 
 /// What became of items that were to be written.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::requests::{ANA, Asked, Caller, OWNER, asked, get, post};
+use crate::requests::{ANA, Asked, BACKUP, Caller, OWNER, asked, get, post};
 use crate::world::{Answer, World, world};
 
 const NO_INCIDENT: &str = "inc_01KAM3Q5T0ZJ8Y6W4V2N1M0K9H";
@@ -33,6 +33,7 @@ fn write(items: &Value) -> Asked {
 pub(crate) async fn all() -> Vec<Answer> {
     let mut answers = incidents().await;
     answers.extend(items().await);
+    answers.extend(backups().await);
     answers
 }
 
@@ -82,6 +83,34 @@ async fn items() -> Vec<Answer> {
         answers.push(refused);
     }
     assert_eq!(world.table.len(), 1);
+    answers
+}
+
+async fn backups() -> Vec<Answer> {
+    let world = world();
+    let note = |body: &str| post("/v1/backup").body(body.to_owned()).from(OWNER);
+    let noted = world.call(note(BACKUP)).await;
+    assert_eq!(
+        (noted.status, noted.text("/at"), noted.text("/by")),
+        (201, "2026-01-02T03:04:05.000Z", "arn:aws:iam::123456789012:user/ops")
+    );
+    world.clock.advance(Duration::from_secs(60));
+    let second = world.call(note(&BACKUP.replace(": 7", ": 8"))).await;
+    let listed = world.call(get("/v1/backup").query("limit", "1").from(OWNER)).await;
+    assert_eq!(listed.body["backups"], json!([second.body]), "the newest first");
+    let mut answers = vec![noted, second, listed];
+    for (field, body) in [
+        ("began_at", BACKUP.replace("2026-01-01", "2026-01-03")),
+        ("sha256", BACKUP.replace("e3b0", "E3B0")),
+        ("sha256", BACKUP.replace("e3b0", "e3b")),
+        ("items", BACKUP.replace(": 7", ": -7")),
+        ("by", BACKUP.replace("\"items\"", "\"by\": \"me\", \"items\"")),
+    ] {
+        let refused = world.call(note(&body)).await;
+        assert_eq!((refused.status, refused.text("/field")), (400, field), "{body}");
+        answers.push(refused);
+    }
+    answers.push(world.call(get("/v1/backup").query("limit", "0").from(OWNER)).await);
     answers
 }
 
@@ -190,6 +219,8 @@ async fn only_the_account_that_owns_the_api_writes_incidents_and_copies_the_tabl
             note(NO_INCIDENT, &json!({"text": "x"})),
             get("/v1/backup/items"),
             write(&item),
+            get("/v1/backup"),
+            post("/v1/backup").body(BACKUP.to_owned()),
         ] {
             assert_eq!(world.call(request.from(caller)).await.status, 403);
         }

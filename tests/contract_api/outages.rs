@@ -49,7 +49,7 @@ async fn a_store_that_is_down_is_a_503_on_every_route_that_needs_it() {
         assert_eq!((world.store.get(dead.id), world.queue.take().len()), (Some(dead), 0));
         asked += 1;
     }
-    assert_eq!(asked, 54);
+    assert_eq!(asked, 56);
 }
 
 #[tokio::test]

@@ -41,6 +41,9 @@ pub(crate) const ANA: Caller = Caller::Authorized("acme", "ana");
 /// The id of every request.
 pub(crate) const REQUEST_ID: &str = "7f3c1a52-8f0e-4c55-9b1d-2f6a0d9c4e11";
 
+/// What is told of a backup; the sum is that of nothing.
+pub(crate) const BACKUP: &str = r#"{"began_at": "2026-01-01T00:00:00Z", "items": 7, "bytes": 99, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#;
+
 pub(crate) fn get(route: &str) -> Asked {
     asked("GET", route)
 }
@@ -70,10 +73,11 @@ pub(crate) fn good(operation: &Operation<'_>, id: impl Into<String>) -> Asked {
         "listProviders" => request.from(OWNER),
         "disableProvider" | "enableProvider" | "pinProvider" => request.body(r#"{"name": "script"}"#).from(OWNER),
         "unpinProvider" => request.body("{}").from(OWNER),
-        "listIncidents" | "showIncident" | "readItems" => request.from(OWNER),
+        "listIncidents" | "showIncident" | "readItems" | "lastBackups" => request.from(OWNER),
         "openIncident" => request.body(r#"{"title": "models time out", "severity": "P1"}"#).from(OWNER),
         "updateIncident" => request.body(r#"{"status": "IDENTIFIED"}"#).from(OWNER),
         "noteOnIncident" => request.body(r#"{"text": "seen"}"#).from(OWNER),
+        "noteBackup" => request.body(BACKUP).from(OWNER),
         "writeItems" => request.body(r#"{"items": [{"pk": {"S": "acme#mark#x"}, "sk": {"S": "mark"}}]}"#).from(OWNER),
         "retryRun" => request.body("{}"),
         "discardRun" => request.body(r#"{"reason": "spam"}"#),

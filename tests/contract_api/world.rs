@@ -177,7 +177,13 @@ impl World {
         let (index, switched) = (store.clone(), switches.clone());
         let bulk = JobsApi { desk, redrive: redrive.clone(), index, switches: switched, choices: choices.clone(), auth };
         Self {
-            operator: OperatorApi { incidents: incidents.clone(), table: table.clone(), clock: clock.clone(), auth },
+            operator: OperatorApi {
+                incidents: incidents.clone(),
+                backups: table.clone(),
+                table: table.clone(),
+                clock: clock.clone(),
+                auth,
+            },
             incidents,
             table,
             agent: AgentApi {

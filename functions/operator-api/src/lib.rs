@@ -8,7 +8,7 @@ mod views;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::backup::WholeTable;
+use shared::backup::{Backups, WholeTable};
 use shared::config::{ApiAuth, ConfigError, Environment, variables};
 use shared::domain::clock::Clock;
 use shared::engine::ports::JournalError;
@@ -41,6 +41,8 @@ pub struct OperatorApi {
     pub incidents: Arc<dyn Incidents>,
     /// All that is stored.
     pub table: Arc<dyn WholeTable>,
+    /// What is known of copies of it.
+    pub backups: Arc<dyn Backups>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who may call.
@@ -58,6 +60,8 @@ impl Api for OperatorApi {
             ("GET", "/v1/incidents/{id}") => self.allowed(call)?.show(call).await,
             ("PATCH", "/v1/incidents/{id}") => self.allowed(call)?.update(by, call).await,
             ("POST", "/v1/incidents/{id}/notes") => self.allowed(call)?.note(by, call).await,
+            ("GET", "/v1/backup") => self.allowed(call)?.last_backups(call).await,
+            ("POST", "/v1/backup") => self.allowed(call)?.note_backup(by, call).await,
             ("GET", "/v1/backup/items") => self.allowed(call)?.read_items(call).await,
             ("PUT", "/v1/backup/items") => self.allowed(call)?.write_items(by, call).await,
             _ => Err(call.unknown_route()),

@@ -16,6 +16,6 @@ async fn main() -> Result<(), lambda_http::Error> {
     let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
     let table = Arc::new(Table::measured(&sdk_config("operator-api").await, settings.table_name, meter.clone()));
     let reporter = Reporter::new(&env, "operator-api", meter, table.clone(), clock.clone());
-    let api = OperatorApi { incidents: table.clone(), table, clock, auth: settings.auth };
+    let api = OperatorApi { incidents: table.clone(), backups: table.clone(), table, clock, auth: settings.auth };
     shared::http::serve_measured(Arc::new(api), reporter).await
 }

@@ -1,6 +1,8 @@
 //! The adapters to AWS. SDK types end here; so do its retries and its time-outs.
 
 #[cfg(feature = "dynamodb")]
+mod backups;
+#[cfg(feature = "dynamodb")]
 mod breakers;
 #[cfg(feature = "dynamodb")]
 mod chunks;

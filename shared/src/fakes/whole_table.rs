@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::{locked, unavailable};
-use crate::backup::{BackupError, Put, RawItem, RawKey, RawPage, Segment, WholeTable, key_of};
+use crate::backup::{BackupError, Backups, NotedBackup, Put, RawItem, RawKey, RawPage, Segment, WholeTable, key_of};
 use crate::engine::ports::JournalError;
 
 /// Items of a page.
@@ -16,6 +16,7 @@ const PAGE: usize = 10;
 #[derive(Debug, Default)]
 pub struct MemoryTable {
     items: Mutex<BTreeMap<(String, String), RawItem>>,
+    noted: Mutex<Vec<NotedBackup>>,
     /// Refuses everything while true.
     pub is_down: Mutex<bool>,
 }
@@ -54,6 +55,20 @@ impl MemoryTable {
 /// The segment of a partition.
 fn segment_of(pk: &str, of: u32) -> u32 {
     pk.bytes().fold(7_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte))) % of
+}
+
+#[async_trait]
+impl Backups for MemoryTable {
+    async fn note(&self, backup: &NotedBackup) -> Result<(), JournalError> {
+        self.check()?;
+        locked(&self.noted).push(backup.clone());
+        Ok(())
+    }
+
+    async fn last_backups(&self, limit: usize) -> Result<Vec<NotedBackup>, JournalError> {
+        self.check()?;
+        Ok(locked(&self.noted).iter().rev().take(limit).cloned().collect())
+    }
 }
 
 #[async_trait]

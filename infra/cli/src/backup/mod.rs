@@ -35,7 +35,12 @@ pub(crate) fn execute(backup: &Backup, env: &Env) -> Result<ExitCode> {
         BackupCommand::Create(create) => {
             let table = Deployed { http: Http::to(&backup.target, env, CALL_LIMIT)? };
             let out = create.out.clone().unwrap_or_else(named_after_now);
-            let manifest = create::execute(&table, &out, create.segments, screen)?;
+            create::execute(&table, &out, create.segments, screen)?;
+            // What counts as a backup is what can be read back.
+            let manifest = verify::execute(&out)?.manifest;
+            if let Err(error) = table.note(&manifest) {
+                screen.remark(&format!("the archive is whole, but the deployment was not told of it:\n{}", error.render().trim_end()));
+            }
             show(backup.format, &told(&out, &manifest), render);
         }
         BackupCommand::List(folder) => {
