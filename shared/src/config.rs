@@ -50,6 +50,10 @@ pub mod variables {
     pub const BACKLOG_THRESHOLD: &str = "BACKLOG_THRESHOLD";
     /// Dead letters above which a probe calls the system degraded.
     pub const DEAD_LETTER_THRESHOLD: &str = "DEAD_LETTER_THRESHOLD";
+    /// How old a sign of life may be.
+    pub const HEARTBEAT_TIMEOUT_SECONDS: &str = "HEARTBEAT_TIMEOUT_SECONDS";
+    /// How long probes tell what one of them found; 0 for not at all.
+    pub const PROBE_CACHE_SECONDS: &str = "PROBE_CACHE_SECONDS";
     /// Names of fields that are not shown of payloads, besides those that always are not, parted by commas; may be empty.
     pub const REDACT_KEYS: &str = "REDACT_KEYS";
     /// `error`, `warn`, `info`, `debug` or `trace`.
@@ -69,6 +73,8 @@ pub mod variables {
         REQUIRE_COMPILED,
         BACKLOG_THRESHOLD,
         DEAD_LETTER_THRESHOLD,
+        HEARTBEAT_TIMEOUT_SECONDS,
+        PROBE_CACHE_SECONDS,
         LOG_LEVEL,
         LOG_JSON,
     ];

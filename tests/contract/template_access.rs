@@ -115,7 +115,7 @@ fn each_function_has_a_role_of_its_own_with_x_ray_as_the_only_managed_policy() {
 }
 
 #[test]
-fn health_changes_nothing_and_only_the_consumer_takes_tasks_off_the_queue() {
+fn health_changes_nothing_but_what_its_probes_tell_each_other_and_only_the_consumer_takes_tasks_off_the_queue() {
     let template = Template::read("template.yaml");
     let may = |role: &str, action: &str, resource: Option<&str>| {
         let role = &template.0["Resources"][role]["Properties"];
@@ -124,9 +124,14 @@ fn health_changes_nothing_and_only_the_consumer_takes_tasks_off_the_queue() {
                 && resource.is_none_or(|name| each(&statement["Resource"]).into_iter().any(|it| referenced(it) == Some(name)))
         })
     };
-    for action in ["dynamodb:Put", "dynamodb:Update", "dynamodb:Delete", "sqs:Send", "sqs:Receive", "sqs:Delete", "bedrock:"] {
+    for action in ["dynamodb:Put", "dynamodb:Delete", "dynamodb:BatchWrite", "sqs:Send", "sqs:Receive", "sqs:Delete", "bedrock:"] {
         assert!(!may("HealthRole", action, None), "health may {action}…");
     }
+    let health = statements(&template.0["Resources"]["HealthRole"]["Properties"]);
+    let writes = |statement: &&&Value| each(&statement["Action"]).iter().any(|it| **it == "dynamodb:UpdateItem");
+    let keys: Vec<_> =
+        health.iter().filter(writes).map(|it| &it["Condition"]["ForAllValues:StringEquals"]["dynamodb:LeadingKeys"]).collect();
+    assert_eq!(keys, [&serde_json::json!(["#probe"])]);
     for role in ["AgentApiRole", "DlqRedriveRole", "HealthRole", "OperatorApiRole", "SweeperRole"] {
         assert!(!may(role, "sqs:Receive", Some("Tasks")), "{role} may take tasks");
     }

@@ -1,5 +1,7 @@
 //! The probes' answers are as promised, whoever asks, and name no tenant's runs to another one.
 
+use std::time::Duration;
+
 use serde_json::json;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
@@ -22,6 +24,18 @@ pub(crate) async fn all() -> Vec<Answer> {
     }
     assert_eq!(answers.len(), 20);
     answers
+}
+
+#[tokio::test]
+async fn what_another_probe_found_says_how_old_it_is() {
+    let world = world();
+    let _first = world.call(get("/api/production/ready")).await;
+    world.clock.advance(Duration::from_secs(2));
+    for operation in DOCUMENT.operations().into_iter().filter(|operation| operation.is_probe()) {
+        let answer = world.call(get(operation.path)).await;
+        let promises = operation.body["responses"]["200"]["headers"].get("age").is_some();
+        assert_eq!(answer.headers.get("age").map(|age| age.to_str().unwrap()), promises.then_some("2"), "{}", operation.id());
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The functions of the API in process, over in-memory ports.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_api::AgentApi;
@@ -14,6 +14,7 @@ use operator_api::OperatorApi;
 use serde_json::{Value, json};
 use shared::config::{ApiAuth, Environment};
 use shared::domain::clock::{Clock, after};
+use shared::domain::definition::ModelRef;
 use shared::domain::failure::{Failure, FailureCode};
 use shared::domain::id::TenantId;
 use shared::domain::message::ToolCall;
@@ -27,7 +28,7 @@ use shared::fakes::{
     CountingHold, FixedClock, MemoryBreakers, MemoryIncidents, MemoryJobs, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, Scripted,
     ScriptedModel, a_run, an_event, engine, routes_over,
 };
-use shared::heartbeat::{Arrival, Depth, Marks};
+use shared::heartbeat::{Arrival, Depth, Found, Marks, Seen};
 use shared::http::{Api, respond};
 use shared::intake::Intake;
 use shared::jobs::Desk;
@@ -100,26 +101,39 @@ struct Probed {
     is_well: bool,
     overdue: Vec<Run>,
     clock: Arc<FixedClock>,
+    found: Mutex<Option<Found>>,
 }
 
 impl Probed {
     fn api(is_well: bool, overdue: Vec<Run>, clock: &Arc<FixedClock>) -> HealthApi {
         let env = Environment::of(|name| (name == "API_AUTH").then(|| "iam".to_owned()));
-        HealthApi::with(Arc::new(Self { is_well, overdue, clock: clock.clone() }), clock.clone(), env)
+        HealthApi::with(Arc::new(Self { is_well, overdue, clock: clock.clone(), found: Mutex::default() }), clock.clone(), env)
     }
 }
 
 #[async_trait]
 impl Checks for Probed {
     fn environment(&self) -> Check<Configured> {
-        Ok(Configured { agents: 2, thresholds: Thresholds { backlog: 10_000, dead_letters: 100 } })
+        Ok(Configured { agents: 2, thresholds: Thresholds::DEFAULT })
     }
-    async fn llm(&self) -> Check {
+    fn models(&self) -> Check<Vec<ModelRef>> {
+        Ok(vec!["openai::gpt-4o-mini".parse().expect("a model")])
+    }
+    async fn provider(&self, _name: &str) -> Check {
         Ok(())
     }
-    async fn table(&self) -> Check<Marks> {
+    async fn table(&self) -> Check<Seen> {
         let at = self.clock.now();
-        Ok(Marks { swept_at: Some(at), arrived: Some(Arrival { sent_at: at, at }) })
+        let marks = Marks { swept_at: Some(at), arrived: Some(Arrival { sent_at: at, at }), ..Marks::default() };
+        let found = self.found.lock().expect("nobody panics").clone();
+        Ok(Seen { marks, found, ..Seen::default() })
+    }
+    async fn claim(&self, _now: Timestamp, _before: Timestamp) -> Check<bool> {
+        Ok(true)
+    }
+    async fn keep(&self, found: &Found) -> Check {
+        *self.found.lock().expect("nobody panics") = Some(found.clone());
+        Ok(())
     }
     async fn tasks(&self) -> Check<Depth> {
         if self.is_well { Ok(Depth::default()) } else { Err("the tasks queue does not answer".into()) }

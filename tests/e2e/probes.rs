@@ -13,7 +13,7 @@ const TICK: Duration = Duration::from_secs(100);
 fn liveness_is_a_constant() {
     let stack = Stack::beside();
     assert_eq!(stack.api.get("/health").must(200), json!({"status": "healthy"}));
-    assert_eq!(stack.api.get("/healthz").must(200)["status"], "ok");
+    assert_eq!(stack.api.get("/healthz").must(200), json!({"status": "ok", "environment": stack.name, "detail": null}));
     assert_eq!(stack.api.get("/live").must(200)["alive"], true);
 }
 
@@ -27,7 +27,7 @@ fn readiness_keeps_its_contract() {
     assert_eq!((&queue["status"], &queue["durable"]), (&json!("pass"), &json!(true)));
     assert!(!text(queue, "message").is_empty() && number(queue, "latencyMs") < 2000, "{ready}");
     assert!(text(queue, "checkedAt").ends_with('Z') && text(&ready, "timestamp").ends_with('Z'), "{ready}");
-    assert_eq!(stack.api.get("/ready").must(200), json!({"status": "ready", "database": "connected"}));
+    assert_eq!(stack.api.get("/ready").must(200), json!({"status": "ready", "database": "connected", "workflow": true}));
     let short = stack.api.get("/readyz").must(200);
     assert_eq!((&short["status"], &short["environment"]), (&json!("ready"), &json!(stack.name)));
 }
@@ -37,7 +37,7 @@ fn health_is_told_by_part() {
     let stack = Stack::beside();
     let detailed = stack.api.get("/health/detailed").must(200);
     let names: Vec<_> = list(&detailed, "indicators").iter().map(|indicator| text(indicator, "name")).collect();
-    assert_eq!(names, ["database", "event_queue", "dlq"]);
+    assert_eq!(names, ["database", "event_queue", "dlq", "provider:openai", "worker", "sweeper"]);
     let health = stack.api.get("/api/production/health").must(200);
     assert!(number(&health["metrics"], "totalWorkflows") >= 1, "{health}");
 }

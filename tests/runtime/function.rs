@@ -117,6 +117,8 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("REQUIRE_COMPILED", "false"),
         ("BACKLOG_THRESHOLD", "10000"),
         ("DEAD_LETTER_THRESHOLD", "100"),
+        ("HEARTBEAT_TIMEOUT_SECONDS", "120"),
+        ("PROBE_CACHE_SECONDS", "3"),
         ("REDACT_KEYS", ""),
         ("LOG_LEVEL", "info"),
         ("LOG_JSON", "1"),

@@ -31,7 +31,7 @@ fn liveness_answers_without_a_single_connection() {
     let function = Function::start("health", &[("AWS_ENDPOINT_URL", Some(&endpoint)), ("MODEL_BASE_URL", Some(&base_url))]);
     for _ in 0..3 {
         assert_eq!(answer(&function, "/health"), (200, json!({"status": "healthy"})));
-        assert_eq!(answer(&function, "/healthz"), (200, json!({"status": "ok"})));
+        assert_eq!(answer(&function, "/healthz"), (200, json!({"status": "ok", "environment": "unknown", "detail": null})));
         assert_eq!(answer(&function, "/live").0, 200);
     }
     assert_eq!((aws.connections(), model.connections()), (0, 0));

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
-use shared::heartbeat::Heartbeats;
+use shared::heartbeat::{Depth, Heartbeats};
 use shared::sweep::Tally;
 
 use crate::process::Process;
@@ -28,7 +28,7 @@ impl Signs {
 
 #[async_trait]
 impl Heartbeats for Signs {
-    async fn swept(&self, _at: Timestamp, _tally: &Tally) -> Result<(), JournalError> {
+    async fn swept(&self, _at: Timestamp, _tally: &Tally, _depth: Option<Depth>) -> Result<(), JournalError> {
         self.give().await
     }
 

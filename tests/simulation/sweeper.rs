@@ -9,6 +9,7 @@ use shared::domain::run::Run;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
 use shared::fakes::MemoryLetters;
+use shared::heartbeat::Depth;
 use shared::jobs::Watchman;
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{Backlog, CanaryQueue, Caretaker, DueEntry, DueIndex, Sweeper};
@@ -76,6 +77,10 @@ impl CanaryQueue for SimQueue {
     async fn send_canary(&self, _canary: &Canary) -> Result<(), JournalError> {
         // It would only be in the way: what a canary does is tested elsewhere.
         self.call(|| ()).await
+    }
+
+    async fn depth(&self) -> Result<Depth, JournalError> {
+        self.call(|| Depth { waiting: self.sqs.tasks().len() as u64, ..Depth::default() }).await
     }
 }
 

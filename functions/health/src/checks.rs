@@ -9,18 +9,18 @@ use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
 use shared::config::{ConfigError, Environment, ModelsConfig, variables};
 use shared::definitions;
 use shared::domain::clock::Clock;
+use shared::domain::definition::ModelRef;
 use shared::domain::run::Run;
-use shared::engine::ports::Journal;
-use shared::heartbeat::{Depth, Marks};
+use shared::engine::ports::{Journal, JournalError};
+use shared::heartbeat::{Depth, Found, Seen};
 use shared::metrics::fleet::{Fleet, Sums};
 use shared::sweep::{DueIndex, SHARDS};
+use shared::telemetry::chain;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::survey::Thresholds;
 
-/// What each check may take. All run at once, so the answer is there within 2 s whatever hangs.
-const TIME_LIMIT: Duration = Duration::from_millis(1500);
 /// Entries that are looked at in each shard of the index of what is due. More of them are told as so many, no less alarming.
 const MOST_OVERDUE: usize = 5;
 
@@ -41,10 +41,16 @@ pub struct Configured {
 pub trait Checks: Send + Sync {
     /// Whether all variables are there and make sense. No call.
     fn environment(&self) -> Check<Configured>;
-    /// Whether a model is configured and its address takes connections. No token is spent.
-    async fn llm(&self) -> Check;
-    /// Whether the table answers: the marks in it.
-    async fn table(&self) -> Check<Marks>;
+    /// The models that are asked by default, if they make sense. No call.
+    fn models(&self) -> Check<Vec<ModelRef>>;
+    /// Whether the address of a provider takes connections. No token is spent.
+    async fn provider(&self, name: &str) -> Check;
+    /// Whether the table answers: what it has for probes.
+    async fn table(&self) -> Check<Seen>;
+    /// Whether this probe is the one that asks the queues and the providers: none has since `before`.
+    async fn claim(&self, now: Timestamp, before: Timestamp) -> Check<bool>;
+    /// Keeps what it found for the others.
+    async fn keep(&self, found: &Found) -> Check;
     /// Whether the tasks queue answers: what stands on it.
     async fn tasks(&self) -> Check<Depth>;
     /// Whether the dead-letter queue answers: what stands on it.
@@ -55,11 +61,11 @@ pub trait Checks: Send + Sync {
     async fn sums(&self) -> Check<Vec<Sums>>;
 }
 
-/// `check`, or what to say when it hangs.
-pub(crate) async fn limited<T>(check: impl Future<Output = Check<T>>, clock: &dyn Clock) -> Check<T> {
-    match select(std::pin::pin!(check), clock.sleep(TIME_LIMIT)).await {
+/// `check`, or what to say when it is not there after `limit`.
+pub(crate) async fn limited<T>(check: impl Future<Output = Check<T>>, limit: Duration, clock: &dyn Clock) -> Check<T> {
+    match select(std::pin::pin!(check), clock.sleep(limit)).await {
         Either::Left((check, _)) => check,
-        Either::Right(_) => Err(format!("no answer within {} ms", TIME_LIMIT.as_millis())),
+        Either::Right(_) => Err(format!("no answer within {} ms", limit.as_millis())),
     }
 }
 
@@ -113,23 +119,35 @@ impl Checks for RealChecks {
         Ok(Configured { agents, thresholds })
     }
 
-    async fn llm(&self) -> Check {
-        let model = ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
+    fn models(&self) -> Check<Vec<ModelRef>> {
+        ModelsConfig::without_key(&self.env).map(|models| models.chain).map_err(|error| error.to_string())
+    }
+
+    async fn provider(&self, name: &str) -> Check {
+        let models = ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
         // Without an address of its own the provider is a public service: that it is configured is what can be known for free.
-        let Some(address) = model.first_base_url().as_deref().and_then(host_and_port) else { return Ok(()) };
+        let Some(address) = models.provider(name).base_url.as_deref().and_then(host_and_port) else { return Ok(()) };
         TcpStream::connect(&address).await.map(|_| ()).map_err(|_| format!("{address} takes no connections"))
     }
 
-    async fn table(&self) -> Check<Marks> {
-        self.clients().await?.table.marks().await.map_err(|_| "the table does not answer".to_owned())
+    async fn table(&self) -> Check<Seen> {
+        self.clients().await?.table.seen().await.map_err(unanswered("the table"))
+    }
+
+    async fn claim(&self, now: Timestamp, before: Timestamp) -> Check<bool> {
+        self.clients().await?.table.claim_probe(now, before).await.map_err(unanswered("the table"))
+    }
+
+    async fn keep(&self, found: &Found) -> Check {
+        self.clients().await?.table.keep_found(found).await.map_err(unanswered("the table"))
     }
 
     async fn tasks(&self) -> Check<Depth> {
-        self.clients().await?.tasks.depth_in_full().await.map_err(|_| "the tasks queue does not answer".to_owned())
+        self.clients().await?.tasks.depth_in_full().await.map_err(unanswered("the tasks queue"))
     }
 
     async fn dead_letters(&self) -> Check<Depth> {
-        self.clients().await?.dead_letters.depth_in_full().await.map_err(|_| "the dead-letter queue does not answer".to_owned())
+        self.clients().await?.dead_letters.depth_in_full().await.map_err(unanswered("the dead-letter queue"))
     }
 
     async fn sums(&self) -> Check<Vec<Sums>> {
@@ -138,13 +156,21 @@ impl Checks for RealChecks {
 
     async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>> {
         let table = &self.clients().await?.table;
-        let unread = |_| "the index of what is due does not answer".to_owned();
+        let unread = unanswered("the index of what is due");
         let shards = join_all((0..SHARDS).map(|shard| table.due(shard, None, MOST_OVERDUE))).await;
-        let entries = shards.into_iter().collect::<Result<Vec<_>, _>>().map_err(unread)?.into_iter().flatten();
+        let entries = shards.into_iter().collect::<Result<Vec<_>, _>>().map_err(&unread)?.into_iter().flatten();
         let runs = entries.filter(|entry| entry.at < at).map(|entry| async move { table.run(&entry.tenant, entry.run).await });
         let runs = try_join_all(runs).await.map_err(unread)?.into_iter().flatten();
         // The index may lag behind: the record is the truth.
         Ok(runs.filter(|run| run.due_ms.is_some_and(|due| due < at.as_millisecond())).collect())
+    }
+}
+
+/// What a probe says of somebody who does not answer; why is for the log.
+fn unanswered(who: &'static str) -> impl Fn(JournalError) -> String {
+    move |error| {
+        tracing::warn!(who, error = %chain(&error), "no answer to a probe");
+        format!("{who} does not answer")
     }
 }
 

@@ -1,69 +1,85 @@
 //! How well it is: `/health/detailed` and `/api/production/health`. Something that does not answer is a 503; something that is only
 //! more than it should be is degraded, and a 200.
 
+use std::time::Duration;
+
 use lambda_http::http::StatusCode;
-use serde::Serialize;
 use serde_json::{Value, json};
 use shared::domain::clock::{between, rfc3339_millis};
+use shared::heartbeat::Depth;
 use shared::http::{Problem, Reply};
 
-use crate::Instance;
+use crate::indicator::{Health, Indicator, worst};
 use crate::process::Process;
+use crate::signs::backlog;
 use crate::survey::{Survey, Timed};
-
-/// The parts' states, the worst last: that one is the whole's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Health {
-    Healthy,
-    Degraded,
-    Unhealthy,
-}
-
-#[derive(Debug, Serialize)]
-struct Indicator {
-    name: &'static str,
-    status: Health,
-    message: Option<String>,
-    latency_ms: Option<u64>,
-}
+use crate::{Instance, providers, signs};
 
 /// `/health/detailed`.
 pub(crate) fn indicators(survey: &Survey) -> Result<Reply, Problem> {
-    let limits = survey.thresholds();
-    let mut indicators = vec![indicator("database", &survey.table, |_| (Health::Healthy, None))];
-    indicators.push(indicator("event_queue", &survey.tasks, |depth| match depth.pending() {
-        many if many > limits.backlog => (Health::Degraded, Some(format!("{many} pending events"))),
-        few => (Health::Healthy, Some(format!("{few} pending"))),
-    }));
-    indicators.push(indicator("dlq", &survey.dead_letters, |depth| match depth.pending() {
-        many if many > limits.dead_letters => (Health::Degraded, Some(format!("{many} events in DLQ"))),
-        few => (Health::Healthy, Some(format!("{few} in DLQ"))),
-    }));
-    // Only told when there is something to tell: the manual has three.
-    if let Err(problem) = &survey.environment {
-        let (status, message) = (Health::Unhealthy, Some(problem.clone()));
-        indicators.push(Indicator { name: "configuration", status, message, latency_ms: None });
+    let mut indicators = vec![
+        indicator("database", &survey.table, |_| (Health::Healthy, None)),
+        indicator("event_queue", &survey.tasks, |depth| event_queue(survey, depth)),
+        indicator("dlq", &survey.dead_letters, |depth| match depth.pending() {
+            many if many > survey.thresholds().dead_letters => (Health::Degraded, Some(format!("{many} events in DLQ"))),
+            few => (Health::Healthy, Some(format!("{few} in DLQ"))),
+        }),
+    ];
+    indicators.extend(providers::indicators(survey));
+    let (worker, sweeper) = signs_of_life(survey);
+    indicators.extend([Indicator::known("worker", worker), Indicator::known("sweeper", sweeper)]);
+    // Only told when there is something to tell.
+    if let Some(problem) = survey.environment.as_ref().err().or(survey.models.as_ref().err()) {
+        indicators.push(Indicator::known("configuration", (Health::Unhealthy, problem.clone())));
     }
     let status = worst(indicators.iter().map(|indicator| indicator.status));
-    Reply::json(code(status), &json!({"status": status, "indicators": indicators}))
+    let body = json!({
+        "status": status,
+        "indicators": indicators,
+        "checked_at": rfc3339_millis::format(survey.asked_at),
+        "took_ms": u64::try_from(survey.took.as_millis()).unwrap_or(u64::MAX),
+    });
+    Reply::json(code(status), &body)
 }
 
-fn indicator<T>(name: &'static str, check: &Timed<T>, judge: impl FnOnce(&T) -> (Health, Option<String>)) -> Indicator {
+fn indicator<T>(name: &str, check: &Timed<T>, judge: impl FnOnce(&T) -> (Health, Option<String>)) -> Indicator {
     let (status, message) = check.found.as_ref().map_or_else(|problem| (Health::Unhealthy, Some(problem.clone())), judge);
     let latency_ms = check.found.is_ok().then(|| check.millis());
-    Indicator { name, status, message, latency_ms }
+    Indicator { name: name.to_owned(), status, message, latency_ms }
+}
+
+fn event_queue(survey: &Survey, depth: &Depth) -> (Health, Option<String>) {
+    match (depth.pending(), backlog(survey)) {
+        // In the words of the manual.
+        (many, Some(_)) if many > survey.thresholds().backlog => (Health::Degraded, Some(format!("{many} pending events"))),
+        (_, Some(problem)) => (Health::Degraded, Some(problem)),
+        (few, None) => (Health::Healthy, Some(format!("{few} pending"))),
+    }
+}
+
+/// The worker and the sweeper.
+fn signs_of_life(survey: &Survey) -> ((Health, String), (Health, String)) {
+    let Ok(marks) = &survey.table.found else {
+        // What is wrong is said of the table.
+        let unknown = || (Health::Degraded, "not known while the table does not answer".to_owned());
+        return (unknown(), unknown());
+    };
+    let timeout = survey.thresholds().heartbeat;
+    (signs::worker(marks, survey.at, timeout), signs::sweeper(marks, survey.at, timeout))
 }
 
 /// `/api/production/health`.
 pub(crate) fn production(survey: &Survey, instance: &Instance, process: Process) -> Result<Reply, Problem> {
+    let (worker, sweeper) = signs_of_life(survey);
     let found = [
         ("database", database(survey)),
-        ("llm", plain(&survey.llm, "the model's address takes connections")),
+        ("llm", llm(survey)),
         ("workflows", workflows(survey)),
         ("memory", memory(process)),
         ("queue", queue(survey)),
         ("dependencies", plain(&survey.dead_letters, "the dead-letter queue answers")),
+        ("worker", told(worker.0, worker.1)),
+        ("sweeper", told(sweeper.0, sweeper.1)),
     ];
     let status = worst(found.iter().map(|(_, (health, _))| *health));
     let checks: serde_json::Map<String, Value> = found.into_iter().map(|(name, (_, body))| (name.to_owned(), body)).collect();
@@ -82,7 +98,7 @@ pub(crate) fn production(survey: &Survey, instance: &Instance, process: Process)
             "memoryUsage": {"rss": process.resident_bytes, "limit": process.limit_bytes},
             "cpuUsage": {"user": process.user_micros, "system": process.system_micros},
         },
-        "responseTime": survey.longest().as_millis(),
+        "responseTime": survey.took.as_millis(),
     });
     Reply::json(code(status), &body)
 }
@@ -98,14 +114,19 @@ fn told(health: Health, message: impl Into<String>) -> Told {
     (health, json!({"status": status, "message": message.into()}))
 }
 
-fn timed<T>((health, mut body): Told, check: &Timed<T>) -> Told {
-    body["responseTime"] = json!(check.millis());
+fn timed((health, mut body): Told, took: Duration) -> Told {
+    body["responseTime"] = json!(took.as_millis());
     (health, body)
 }
 
 fn plain<T>(check: &Timed<T>, well: &str) -> Told {
     let result = check.found.as_ref().map_or_else(|problem| told(Health::Unhealthy, problem), |_| told(Health::Healthy, well));
-    timed(result, check)
+    timed(result, check.took)
+}
+
+fn llm(survey: &Survey) -> Told {
+    let (health, message) = providers::summary(survey);
+    timed(told(health, message), providers::longest(survey))
 }
 
 fn database(survey: &Survey) -> Told {
@@ -135,19 +156,16 @@ fn memory(process: Process) -> Told {
 fn queue(survey: &Survey) -> Told {
     let (tasks, dead) = match (&survey.tasks.found, &survey.dead_letters.found) {
         (Ok(tasks), Ok(dead)) => (tasks, dead),
-        (Err(problem), _) | (_, Err(problem)) => return timed(told(Health::Unhealthy, problem), &survey.tasks),
+        (Err(problem), _) | (_, Err(problem)) => return timed(told(Health::Unhealthy, problem), survey.tasks.took),
     };
-    let limits = survey.thresholds();
-    let is_much = tasks.pending() > limits.backlog || dead.pending() > limits.dead_letters;
+    let backlog = backlog(survey);
+    let is_much = backlog.is_some() || dead.pending() > survey.thresholds().dead_letters;
     let health = if is_much { Health::Degraded } else { Health::Healthy };
-    let (health, mut body) = told(health, format!("{} pending, {} dead letters", tasks.pending(), dead.pending()));
+    let counts = format!("{} pending, {} dead letters", tasks.pending(), dead.pending());
+    let (health, mut body) = told(health, backlog.map_or(counts.clone(), |problem| format!("{counts}. {problem}")));
     body["details"] =
         json!({"waiting": tasks.waiting, "inFlight": tasks.in_flight, "delayed": tasks.delayed, "deadLetters": dead.pending()});
-    timed((health, body), &survey.tasks)
-}
-
-fn worst(parts: impl Iterator<Item = Health>) -> Health {
-    parts.max().unwrap_or(Health::Healthy)
+    timed((health, body), survey.tasks.took)
 }
 
 fn code(status: Health) -> StatusCode {

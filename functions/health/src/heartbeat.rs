@@ -10,18 +10,16 @@ use shared::domain::clock::{between, rfc3339_millis};
 use shared::domain::id::TenantId;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
-use shared::heartbeat::{Depth, Marks};
+use shared::heartbeat::Depth;
 use shared::http::{Problem, Reply};
 use shared::sweep::LOOK_AHEAD;
 
 use crate::checks::Check;
+use crate::indicator::Health;
 use crate::ready::QueueHealth;
+use crate::signs::{self, backlog};
 use crate::survey::Survey;
 
-/// A mark that is older is no sign of life: two canaries were sent in that time.
-const TIMEOUT: Duration = Duration::from_secs(120);
-/// A canary that took longer has waited for a consumer: it stands behind nobody's backlog, so all of them were busy.
-const SLOW: Duration = Duration::from_secs(30);
 /// The sweeper looks at what is due within this time; what is due for longer, it does not find.
 pub(crate) const OVERDUE: Duration = LOOK_AHEAD;
 
@@ -75,8 +73,12 @@ impl Pulse<'_> {
             Ok(marks) => marks,
             Err(problem) => return fail(format!("Whether workers live cannot be told: {problem}.")),
         };
-        if let Some(message) = self.silence(marks) {
-            return fail(message);
+        let timeout = self.survey.thresholds().heartbeat;
+        let (worker, sweeper) = (signs::worker(marks, self.survey.at, timeout), signs::sweeper(marks, self.survey.at, timeout));
+        for (health, message) in [&sweeper, &worker] {
+            if *health == Health::Unhealthy {
+                return fail(message.clone());
+            }
         }
         if let Some(problem) = self.survey.queue_problem() {
             return (Verdict::Fail, QueueHealth::of(self.survey).message.to_owned(), Some(json!({"error": problem})));
@@ -89,52 +91,34 @@ impl Pulse<'_> {
                     "{} runs, or more, wait for the sweeper; {stale} of them have a lease without a fresh heartbeat.",
                     overdue.len()
                 );
-                return (Verdict::Warn, message, Some(json!({"overdue": overdue.len(), "staleLeases": stale})));
+                let oldest = overdue.iter().filter(|run| run.state == RunState::Queued).map(|run| between(run.updated_at, self.survey.at));
+                let oldest = oldest.max().map(|age| age.as_secs());
+                let details = json!({"overdue": overdue.len(), "staleLeases": stale, "oldestQueuedSeconds": oldest});
+                return (Verdict::Warn, message, Some(details));
             }
             Ok(_) => {}
         }
         let waiting = self.survey.tasks.found.as_ref().map_or(0, Depth::pending);
-        let latency = marks.arrived.map(|arrived| between(arrived.sent_at, arrived.at)).unwrap_or_default();
-        let details = Some(json!({"totalWaiting": waiting}));
-        if latency > SLOW {
-            let message = format!("The last canary waited {} s for a worker; {waiting} messages wait.", latency.as_secs());
-            return (Verdict::Warn, message, details);
-        }
-        if waiting > self.survey.thresholds().backlog {
-            return (Verdict::Warn, format!("Queue depth is {waiting}. Workers run, but the backlog is large."), details);
+        let late = Some(worker).filter(|(health, _)| *health == Health::Degraded).map(|(_, message)| message);
+        if let Some(problem) = late.or_else(|| backlog(self.survey)) {
+            let recent: Vec<u64> = marks.depths.iter().map(|tick| tick.depth.waiting).collect();
+            return (Verdict::Warn, problem, Some(json!({"totalWaiting": waiting, "lastTicks": recent})));
         }
         // Some messages wait for a moment in every queue that is used.
         let tail = if waiting == 0 { "the queue is drained".to_owned() } else { format!("{waiting} messages are on their way") };
         (Verdict::Pass, format!("Workers take messages off the queue; {tail}."), None)
     }
 
-    /// What says that no work gets done, if something does.
-    fn silence(&self, marks: &Marks) -> Option<String> {
-        let age = |at: Timestamp| between(at, self.survey.at);
-        match (marks.arrived, marks.swept_at) {
-            (Some(arrived), _) if age(arrived.at) <= TIMEOUT => None,
-            (Some(_), None) => Some("No sweeper has left a mark, so no canary is sent.".into()),
-            (_, Some(swept)) if age(swept) > TIMEOUT => Some(format!(
-                "The sweeper has been silent for {} s: no canary is sent, and nobody looks after stuck runs.",
-                age(swept).as_secs()
-            )),
-            (Some(arrived), Some(_)) => Some(format!(
-                "No worker has taken a canary off the queue for {} s. Queue processing is offline.",
-                age(arrived.at).as_secs()
-            )),
-            (None, _) => Some("No worker has taken a canary off the queue yet; the sweeper sends one a minute.".into()),
-        }
-    }
-
     fn worker(&self) -> Value {
-        let marks = self.survey.table.found.as_ref().ok().copied().unwrap_or_default();
+        let marks = self.survey.table.found.as_ref().ok().cloned().unwrap_or_default();
+        let timeout = self.survey.thresholds().heartbeat;
         let age = |at: Timestamp| u64::try_from(between(at, self.survey.at).as_millis()).unwrap_or(u64::MAX);
         let (at, swept) = (marks.arrived.map(|arrived| arrived.at), marks.swept_at);
         json!({
             "started": at.is_some(),
             "id": "queue-consumer",
             "queue": "tasks",
-            "heartbeatTimeoutMs": u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+            "heartbeatTimeoutMs": u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
             "latestHeartbeatAt": at.map(rfc3339_millis::format),
             "latestHeartbeatAgeMs": at.map(age),
             "latestCanaryLatencyMs": marks.arrived.map(|it| u64::try_from(between(it.sent_at, it.at).as_millis()).unwrap_or(u64::MAX)),

@@ -2,21 +2,26 @@
 //! clients on first use (ADR 0007), so that liveness never pays for them. What they tell is shared by the whole fleet, and the status
 //! code follows it.
 //!
-//! `checks` asks, `survey` asks all at once, and each other file tells it in the shape of a manual.
+//! `checks` asks, `survey` asks all at once, `asking` says which probe asks the queues and the providers. `signs` and `providers` judge
+//! what was found, and `ready`, `detailed`, `heartbeat` and `metrics` each tell it in the shape of a manual.
 
+mod asking;
 mod checks;
 mod detailed;
 mod heartbeat;
+mod indicator;
 mod metrics;
 mod process;
+mod providers;
 mod ready;
+mod signs;
 mod survey;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use lambda_http::http::StatusCode;
+use lambda_http::http::{StatusCode, header};
 use serde_json::json;
 use shared::config::{ApiAuth, Environment};
 use shared::domain::clock::{Clock, between, rfc3339_millis};
@@ -27,6 +32,7 @@ use shared::telemetry::SystemClock;
 pub use checks::{Check, Checks, Configured, RealChecks};
 pub use survey::Thresholds;
 
+use asking::LIMIT;
 use checks::limited;
 use heartbeat::{OVERDUE, Pulse};
 use process::Process;
@@ -76,13 +82,20 @@ impl HealthApi {
     async fn heartbeat(&self, call: &Call) -> Result<Reply, Problem> {
         let now = self.clock.now();
         let overdue = self.checks.overdue(now.checked_sub(OVERDUE).unwrap_or(now));
-        let (survey, overdue) = futures_util::future::join(self.survey(), limited(overdue, self.clock.as_ref())).await;
+        let (survey, overdue) = futures_util::future::join(self.survey(), limited(overdue, LIMIT, self.clock.as_ref())).await;
         // Configuration that is wrong does not stop this function; until it is mended it is as careful as it can be.
         let auth = ApiAuth::read(&self.env).unwrap_or(ApiAuth::Iam);
         let is_operator = call.only_operator(auth).is_ok();
         let caller = call.principal(auth).ok();
         let pulse = Pulse { survey: &survey, overdue };
-        pulse.reply(|tenant| is_operator || caller.as_ref().is_some_and(|caller| caller.tenant == *tenant))
+        let reply = pulse.reply(|tenant| is_operator || caller.as_ref().is_some_and(|caller| caller.tenant == *tenant));
+        aged(reply, &survey)
+    }
+
+    /// What is told of everything, in the shape of a route.
+    async fn told(&self, tell: impl FnOnce(&Survey) -> Result<Reply, Problem>) -> Result<Reply, Problem> {
+        let survey = self.survey().await;
+        aged(tell(&survey), &survey)
     }
 
     async fn metrics(&self) -> Result<Reply, Problem> {
@@ -98,18 +111,29 @@ impl Api for HealthApi {
     async fn handle(&self, call: &Call) -> Result<Reply, Problem> {
         match (call.method.as_str(), call.route.as_str()) {
             ("GET", "/health") => Ok(Reply::text(StatusCode::OK, r#"{"status":"healthy"}"#)),
-            ("GET", "/healthz") => Ok(Reply::text(StatusCode::OK, r#"{"status":"ok"}"#)),
+            ("GET", "/healthz") => Reply::json(StatusCode::OK, &json!({"status": "ok", "environment": self.instance.name, "detail": null})),
             ("GET", "/live") => self.live(),
-            ("GET", "/ready") => ready::plain(&self.survey().await),
-            ("GET", "/readyz") => ready::short(&self.survey().await, &self.instance.name),
-            ("GET", "/health/detailed") => detailed::indicators(&self.survey().await),
+            ("GET", "/ready") => self.told(ready::plain).await,
+            ("GET", "/readyz") => self.told(|survey| ready::short(survey, &self.instance.name)).await,
+            ("GET", "/health/detailed") => self.told(detailed::indicators).await,
             ("GET", "/metrics") => self.metrics().await,
-            ("GET", "/api/production/ready") => ready::production(&self.survey().await),
-            ("GET", "/api/production/health") => detailed::production(&self.survey().await, &self.instance, Process::now(&self.env)),
+            ("GET", "/api/production/ready") => self.told(ready::production).await,
+            ("GET", "/api/production/health") => {
+                self.told(|survey| detailed::production(survey, &self.instance, Process::now(&self.env))).await
+            }
             ("GET", "/api/production/queue/heartbeat") => self.heartbeat(call).await,
             _ => Err(call.unknown_route()),
         }
     }
+}
+
+/// With the age of what was asked, if another probe asked it.
+fn aged(reply: Result<Reply, Problem>, survey: &Survey) -> Result<Reply, Problem> {
+    let reply = reply?;
+    Ok(match survey.age() {
+        Some(seconds) => reply.with(header::AGE, seconds.to_string()),
+        None => reply,
+    })
 }
 
 #[cfg(test)]

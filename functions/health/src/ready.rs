@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use shared::domain::clock::rfc3339_millis;
 use shared::http::{Problem, Reply};
 
+use crate::providers;
 use crate::survey::{Survey, Timed};
 
 /// `/api/production/ready`.
@@ -61,7 +62,7 @@ impl QueueHealth {
             durable: true,
             message: if error.is_none() { "SQS connection healthy" } else { "SQS connection failed" },
             latency_ms: error.is_none().then_some(latency),
-            checked_at: survey.at,
+            checked_at: survey.asked_at,
             error,
         }
     }
@@ -70,7 +71,7 @@ impl QueueHealth {
 pub(crate) fn production(survey: &Survey) -> Result<Reply, Problem> {
     let queue = QueueHealth::of(survey);
     let checks = Probe {
-        llm: survey.llm.found.is_ok(),
+        llm: providers::problem(survey).is_none(),
         environment: survey.environment.is_ok(),
         dependencies: survey.table.found.is_ok(),
         queue: survey.queue_problem().is_none(),
@@ -83,7 +84,8 @@ pub(crate) fn production(survey: &Survey) -> Result<Reply, Problem> {
 /// `/ready`.
 pub(crate) fn plain(survey: &Survey) -> Result<Reply, Problem> {
     let database = if survey.table.found.is_ok() { "connected" } else { "disconnected" };
-    Reply::json(status(survey), &with_problems(json!({"status": word(survey), "database": database}), survey))
+    let body = json!({"status": word(survey), "database": database, "workflow": survey.environment.is_ok()});
+    Reply::json(status(survey), &with_problems(body, survey))
 }
 
 /// `/readyz`. `environment` is the name of the stack.
@@ -96,7 +98,7 @@ pub(crate) fn short(survey: &Survey, environment: &str) -> Result<Reply, Problem
         "database": component(&survey.table),
         "queue": component(&survey.tasks),
         "dead_letters": component(&survey.dead_letters),
-        "llm": component(&survey.llm),
+        "llm": llm(survey),
         "agents": agents,
     });
     Reply::json(status(survey), &json!({"status": word(survey), "environment": environment, "checks": checks}))
@@ -106,6 +108,13 @@ fn component<T>(check: &Timed<T>) -> Value {
     match &check.found {
         Ok(_) => json!({"status": "ok", "latency_ms": check.millis()}),
         Err(problem) => json!({"status": "error", "error": problem}),
+    }
+}
+
+fn llm(survey: &Survey) -> Value {
+    match providers::problem(survey) {
+        None => json!({"status": "ok", "latency_ms": u64::try_from(providers::longest(survey).as_millis()).unwrap_or(u64::MAX)}),
+        Some(problem) => json!({"status": "error", "error": problem}),
     }
 }
 

@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyRequestContext;
 use lambda_http::request::RequestContext;
-use lambda_http::{Body, Request};
+use lambda_http::{Body, Request, Response};
 use serde_json::Value;
+use shared::domain::board::Board;
+use shared::domain::definition::ModelRef;
 use shared::domain::run::Run;
 use shared::domain::state::RunState;
 use shared::fakes::{FixedClock, a_run};
-use shared::heartbeat::{Arrival, Depth, Marks};
+use shared::heartbeat::{Arrival, Depth, Found, Marks, Seen};
 use shared::http::respond;
 use shared::metrics::fleet::Sums;
 
 use super::*;
+
+#[path = "asking_tests.rs"]
+mod asking;
+#[path = "judging_tests.rs"]
+mod judging;
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 /// Every route that asks dependencies.
@@ -38,10 +45,18 @@ struct Scripted {
     broken: Option<&'static str>,
     hanging: Option<&'static str>,
     marks: Marks,
+    /// Providers whose addresses take no connections.
+    refusing: &'static [&'static str],
+    board: Board,
     tasks: Depth,
     dead_letters: Depth,
     overdue: Vec<Run>,
+    /// How long what was found is told; most tests want every probe to ask.
+    cache: Duration,
+    found: Mutex<Option<Found>>,
+    claimed_at: Mutex<Option<Timestamp>>,
     asked: AtomicUsize,
+    asked_tasks: AtomicUsize,
     asked_before: Mutex<Option<Timestamp>>,
 }
 
@@ -51,11 +66,17 @@ impl Default for Scripted {
         Self {
             broken: None,
             hanging: None,
-            marks: Marks { swept_at: Some(ago(30)), arrived: Some(Arrival { sent_at: ago(30), at: ago(29) }) },
+            marks: Marks { swept_at: Some(ago(30)), arrived: Some(Arrival { sent_at: ago(30), at: ago(29) }), ..Marks::default() },
+            refusing: &[],
+            board: Board::default(),
             tasks: Depth::default(),
             dead_letters: Depth::default(),
             overdue: Vec::new(),
+            cache: Duration::ZERO,
+            found: Mutex::default(),
+            claimed_at: Mutex::default(),
             asked: AtomicUsize::new(0),
+            asked_tasks: AtomicUsize::new(0),
             asked_before: Mutex::default(),
         }
     }
@@ -78,16 +99,34 @@ impl Scripted {
 #[async_trait]
 impl Checks for Scripted {
     fn environment(&self) -> Check<Configured> {
-        let thresholds = Thresholds { backlog: 1_000, dead_letters: 10 };
+        let thresholds = Thresholds { backlog: 1_000, dead_letters: 10, cache: self.cache, ..Thresholds::DEFAULT };
         if self.broken == Some("environment") { Err("broken".into()) } else { Ok(Configured { agents: 2, thresholds }) }
     }
-    async fn llm(&self) -> Check {
-        self.check("llm", ()).await
+    fn models(&self) -> Check<Vec<ModelRef>> {
+        Ok(["a::m", "b::n"].map(model).into())
     }
-    async fn table(&self) -> Check<Marks> {
-        self.check("dependencies", self.marks).await
+    async fn provider(&self, name: &str) -> Check {
+        let () = self.check("llm", ()).await?;
+        if self.refusing.contains(&name) { Err("it takes no connections".into()) } else { Ok(()) }
+    }
+    async fn table(&self) -> Check<Seen> {
+        let found = self.found.lock().unwrap().clone();
+        self.check("dependencies", Seen { marks: self.marks.clone(), board: self.board.clone(), found }).await
+    }
+    async fn claim(&self, now: Timestamp, before: Timestamp) -> Check<bool> {
+        let mut claimed_at = self.claimed_at.lock().unwrap();
+        let is_ours = claimed_at.is_none_or(|at| at <= before);
+        if is_ours {
+            *claimed_at = Some(now);
+        }
+        Ok(is_ours)
+    }
+    async fn keep(&self, found: &Found) -> Check {
+        *self.found.lock().unwrap() = Some(found.clone());
+        Ok(())
     }
     async fn tasks(&self) -> Check<Depth> {
+        self.asked_tasks.fetch_add(1, Ordering::Relaxed);
         self.check("queue", self.tasks).await
     }
     async fn dead_letters(&self) -> Check<Depth> {
@@ -102,16 +141,24 @@ impl Checks for Scripted {
     }
 }
 
+fn model(name: &str) -> ModelRef {
+    name.parse().unwrap()
+}
+
 async fn ask(checks: Arc<Scripted>, route: &str) -> (u16, String) {
+    let response = ask_at(checks, Arc::new(FixedClock::at(NOW)), route).await;
+    let Body::Text(text) = response.body() else { panic!("no text") };
+    (response.status().as_u16(), text.clone())
+}
+
+async fn ask_at(checks: Arc<Scripted>, clock: Arc<dyn Clock>, route: &str) -> Response<Body> {
     let env = Environment::of(|name| (name == "API_AUTH").then(|| "none".to_owned()));
-    let api = HealthApi::with(checks, Arc::new(FixedClock::at(NOW)), env);
+    let api = HealthApi::with(checks, clock, env);
     let mut context = ApiGatewayProxyRequestContext::default();
     context.resource_path = Some(route.to_owned());
     let mut request = Request::new(Body::Empty);
     request.extensions_mut().insert(RequestContext::ApiGatewayV1(context));
-    let response = respond(&api, request).await;
-    let Body::Text(text) = response.body() else { panic!("no text") };
-    (response.status().as_u16(), text.clone())
+    respond(&api, request).await
 }
 
 async fn get(checks: Scripted, route: &str) -> (u16, Value) {
@@ -124,7 +171,7 @@ async fn liveness_is_a_constant_and_asks_nothing() {
     let checks = Arc::new(Scripted::broken("queue"));
     for (route, body) in [
         ("/health", json!({"status": "healthy"})),
-        ("/healthz", json!({"status": "ok"})),
+        ("/healthz", json!({"status": "ok", "environment": "unknown", "detail": null})),
         ("/live", json!({"alive": true, "timestamp": "2026-01-02T03:04:05.000Z", "uptime": 0})),
     ] {
         let (status, text) = ask(checks.clone(), route).await;
@@ -164,7 +211,7 @@ async fn ready_is_200_only_if_every_check_is_true() {
         assert_eq!(get(Scripted::broken(name), "/ready").await.1["status"], "not_ready");
         assert_eq!(get(Scripted::broken(name), "/readyz").await.1["status"], "not_ready");
     }
-    assert_eq!(get(Scripted::default(), "/ready").await.1, json!({"status": "ready", "database": "connected"}));
+    assert_eq!(get(Scripted::default(), "/ready").await.1, json!({"status": "ready", "database": "connected", "workflow": true}));
     let (_, short) = get(Scripted::broken("dependencies"), "/readyz").await;
     assert_eq!(
         (&short["checks"]["database"], &short["checks"]["agents"]["count"]),
@@ -187,10 +234,14 @@ async fn indicators_are_degraded_above_their_thresholds_and_that_is_no_error() {
     let (_, well) = get(Scripted::default(), "/health/detailed").await;
     assert_eq!(
         well,
-        json!({"status": "healthy", "indicators": [
+        json!({"status": "healthy", "checked_at": "2026-01-02T03:04:05.000Z", "took_ms": 0, "indicators": [
             {"name": "database", "status": "healthy", "message": null, "latency_ms": 0},
             {"name": "event_queue", "status": "healthy", "message": "0 pending", "latency_ms": 0},
             {"name": "dlq", "status": "healthy", "message": "0 in DLQ", "latency_ms": 0},
+            {"name": "provider:a", "status": "healthy", "message": null, "latency_ms": 0},
+            {"name": "provider:b", "status": "healthy", "message": null, "latency_ms": 0},
+            {"name": "worker", "status": "healthy", "message": "took a canary 29 s ago, which had waited 1000 ms", "latency_ms": null},
+            {"name": "sweeper", "status": "healthy", "message": "last seen 30 s ago", "latency_ms": null},
         ]})
     );
     let depth = |waiting| Depth { waiting, ..Depth::default() };
@@ -216,25 +267,25 @@ async fn an_idle_queue_and_a_busy_one_are_alive_and_one_that_nobody_serves_is_no
         ("idle", "pass", "drained", Scripted::default()),
         ("some messages wait", "pass", "4 messages", Scripted { tasks, ..Scripted::default() }),
         ("a backlog", "warn", "1002", Scripted { tasks: Depth { waiting: 1_001, ..tasks }, ..Scripted::default() }),
-        ("no canary yet", "fail", "yet", Scripted { marks: Marks { swept_at: Some(ago(1)), arrived: None }, ..Scripted::default() }),
-        ("a fresh stack", "fail", "yet", Scripted { marks: Marks::default(), ..Scripted::default() }),
+        ("no canary yet", "fail", "yet", Scripted { marks: Marks { swept_at: Some(ago(1)), ..Marks::default() }, ..Scripted::default() }),
+        ("a fresh stack", "fail", "No sweeper", Scripted { marks: Marks::default(), ..Scripted::default() }),
         (
             "workers are gone",
             "fail",
             "No worker has taken a canary off the queue for 121 s",
-            Scripted { marks: Marks { swept_at: Some(ago(10)), arrived: arrived(122, 121) }, ..Scripted::default() },
+            Scripted { marks: Marks { swept_at: Some(ago(10)), arrived: arrived(122, 121), ..Marks::default() }, ..Scripted::default() },
         ),
         (
             "the sweeper is gone",
             "fail",
             "The sweeper has been silent for 300 s",
-            Scripted { marks: Marks { swept_at: Some(ago(300)), arrived: arrived(300, 299) }, ..Scripted::default() },
+            Scripted { marks: Marks { swept_at: Some(ago(300)), arrived: arrived(300, 299), ..Marks::default() }, ..Scripted::default() },
         ),
         (
             "a late canary",
             "warn",
             "waited 31 s",
-            Scripted { marks: Marks { swept_at: Some(ago(1)), arrived: arrived(41, 10) }, ..Scripted::default() },
+            Scripted { marks: Marks { swept_at: Some(ago(1)), arrived: arrived(41, 10), ..Marks::default() }, ..Scripted::default() },
         ),
     ] {
         let (status, body) = get(checks, "/api/production/queue/heartbeat").await;
@@ -256,7 +307,7 @@ async fn a_lease_that_nobody_renews_is_a_warning_that_names_it() {
     let checks = Arc::new(Scripted { overdue: vec![run.clone(), queued], ..Scripted::default() });
     let (status, text) = ask(checks.clone(), "/api/production/queue/heartbeat").await;
     let body: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((status, &body["status"]["details"]), (503, &json!({"overdue": 2, "staleLeases": 1})));
+    assert_eq!((status, &body["status"]["details"]), (503, &json!({"overdue": 2, "staleLeases": 1, "oldestQueuedSeconds": 600})));
     assert_eq!(body["leases"].as_array().map(Vec::len), Some(1));
     assert_eq!((&body["leases"][0]["executionId"], &body["leases"][0]["workerId"]), (&json!(run.id), &json!("w7")));
     let before = checks.asked_before.lock().unwrap().unwrap();

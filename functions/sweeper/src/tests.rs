@@ -8,7 +8,7 @@ use shared::domain::state::RunState;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
 use shared::fakes::{FixedClock, MemoryBreakers, MemoryFleet, MemoryLetters, MemoryQueue, MemoryStore, a_run};
-use shared::heartbeat::Heartbeats;
+use shared::heartbeat::{Depth, Heartbeats};
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{CanaryQueue, Caretaker};
 
@@ -23,11 +23,15 @@ impl CanaryQueue for Signs {
     async fn send_canary(&self, _canary: &Canary) -> Result<(), JournalError> {
         Ok(())
     }
+
+    async fn depth(&self) -> Result<Depth, JournalError> {
+        Ok(Depth::default())
+    }
 }
 
 #[async_trait]
 impl Heartbeats for Signs {
-    async fn swept(&self, at: Timestamp, _tally: &Tally) -> Result<(), JournalError> {
+    async fn swept(&self, at: Timestamp, _tally: &Tally, _depth: Option<Depth>) -> Result<(), JournalError> {
         self.0.lock().unwrap().push(at);
         Ok(())
     }

@@ -33,6 +33,8 @@ mod letter_book;
 #[cfg(feature = "sqs")]
 mod letters;
 #[cfg(feature = "dynamodb")]
+mod probes;
+#[cfg(feature = "dynamodb")]
 mod query;
 #[cfg(feature = "sqs")]
 mod queue;

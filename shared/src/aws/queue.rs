@@ -98,6 +98,10 @@ impl CanaryQueue for TaskQueue {
         let message = self.client.send_message().queue_url(&self.url).message_body(canary.to_body()).message_group_id(CANARIES);
         message.send().await.map(|_| ()).map_err(unavailable)
     }
+
+    async fn depth(&self) -> Result<Depth, JournalError> {
+        self.depth_in_full().await
+    }
 }
 
 #[async_trait]

@@ -5,13 +5,10 @@
 //! | the sweeper's mark | `#heartbeat` | `sweeper` |
 //! | the consumer's mark | `#heartbeat` | `worker` |
 //!
-//! No tenant is named `#heartbeat`: `#` ends every tenant's part of a key.
-
-use std::collections::HashMap;
+//! No tenant is named `#heartbeat`: `#` ends every tenant's part of a key. [`super::probes`] reads the marks.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::SdkError;
-use futures_util::future::try_join;
 use jiff::Timestamp;
 
 use super::items::{Item, Key, Table, due_partition, due_sort_key, n, s};
@@ -19,10 +16,12 @@ use super::unavailable;
 use crate::domain::clock::{between, rfc3339_millis};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
-use crate::heartbeat::{Arrival, Heartbeats, Marks};
+use crate::heartbeat::{Depth, DepthAt, Heartbeats, Marks, REMEMBERED};
 use crate::sweep::{DueEntry, DueIndex, Signs, Tally};
 
-const HEARTBEAT: &str = "#heartbeat";
+pub(super) const HEARTBEAT: &str = "#heartbeat";
+pub(super) const SWEEPER: &str = "sweeper";
+pub(super) const WORKER: &str = "worker";
 /// The sweeper must read every shard that is written.
 const _: () = assert!(super::items::SHARDS == crate::sweep::SHARDS);
 
@@ -58,28 +57,6 @@ impl DueIndex for Table {
     }
 }
 
-impl Table {
-    /// The marks of the sweeper and the consumer, as the last ones left them.
-    ///
-    /// # Errors
-    /// When the table does not answer, or a mark cannot be read.
-    pub async fn marks(&self) -> Result<Marks, JournalError> {
-        let mark = |name: &'static str| async move {
-            let get = self.client.get_item().table_name(&self.name).key("pk", s(HEARTBEAT)).key("sk", s(name));
-            get.send().await.map(|found| found.item).map_err(unavailable)
-        };
-        let (sweeper, worker) = try_join(mark("sweeper"), mark("worker")).await?;
-        let swept_at = sweeper.map(|item| time_of(&item, "at")).transpose()?;
-        let arrived = worker.map(|item| Ok::<_, JournalError>(Arrival { sent_at: time_of(&item, "sent_at")?, at: time_of(&item, "at")? }));
-        Ok(Marks { swept_at, arrived: arrived.transpose()? })
-    }
-}
-
-fn time_of(item: &Item, name: &str) -> Result<Timestamp, JournalError> {
-    let time = item.get(name).and_then(|value| value.as_s().ok()?.parse().ok());
-    time.ok_or_else(|| JournalError::Unavailable("a mark of the heartbeat cannot be read".into()))
-}
-
 #[async_trait]
 impl Signs for Table {
     async fn marks(&self) -> Result<Marks, JournalError> {
@@ -89,16 +66,25 @@ impl Signs for Table {
 
 #[async_trait]
 impl Heartbeats for Table {
-    async fn swept(&self, at: Timestamp, tally: &Tally) -> Result<(), JournalError> {
+    async fn swept(&self, at: Timestamp, tally: &Tally, depth: Option<Depth>) -> Result<(), JournalError> {
         let tally = serde_dynamo::to_attribute_value(tally).map_err(unavailable)?;
-        let item = HashMap::from([
-            ("pk".to_owned(), s(HEARTBEAT)),
-            ("sk".to_owned(), s("sweeper")),
-            ("at".to_owned(), s(rfc3339_millis::format(at))),
-            ("tally".to_owned(), tally),
-        ]);
-        let put = self.client.put_item().table_name(&self.name).set_item(Some(item));
-        put.send().await.map(|_| ()).map_err(unavailable)
+        let mark = self.client.update_item().table_name(&self.name).key("pk", s(HEARTBEAT)).key("sk", s(SWEEPER));
+        let mark = mark
+            .expression_attribute_names("#at", "at")
+            .expression_attribute_values(":at", s(rfc3339_millis::format(at)))
+            .expression_attribute_values(":tally", tally);
+        let mark = match depth {
+            None => mark.update_expression("SET #at = :at, tally = :tally"),
+            // Two ticks at once may each miss what the other one saw; the next ones are whole again.
+            Some(depth) => {
+                let mut depths = self.marks().await?.depths;
+                depths.push(DepthAt { at, depth });
+                let last = depths.len().saturating_sub(REMEMBERED);
+                let kept = serde_dynamo::to_attribute_value(&depths[last..]).map_err(unavailable)?;
+                mark.update_expression("SET #at = :at, tally = :tally, depths = :depths").expression_attribute_values(":depths", kept)
+            }
+        };
+        mark.send().await.map(|_| ()).map_err(unavailable)
     }
 
     async fn arrived(&self, canary: &Canary, at: Timestamp) -> Result<(), JournalError> {
@@ -107,7 +93,7 @@ impl Heartbeats for Table {
             .put_item()
             .table_name(&self.name)
             .item("pk", s(HEARTBEAT))
-            .item("sk", s("worker"))
+            .item("sk", s(WORKER))
             .item("at", s(rfc3339_millis::format(at)))
             .item("sent_at", s(rfc3339_millis::format(canary.sent_at)))
             .item("latency_ms", n(between(canary.sent_at, at).as_millis()))

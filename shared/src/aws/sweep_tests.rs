@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, ResourceNotFoundException};
 use aws_sdk_sqs::operation::change_message_visibility_batch::ChangeMessageVisibilityBatchOutput;
 use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchOutput;
@@ -22,9 +20,9 @@ use super::*;
 use crate::domain::clock::after;
 use crate::domain::id::RunId;
 use crate::domain::task::Canary;
-use crate::heartbeat::{Arrival, Depth, Heartbeats, Marks};
+use crate::heartbeat::{Depth, Heartbeats};
 use crate::sweep::janitor::{Letter, Letters};
-use crate::sweep::{CanaryQueue, DueEntry, DueIndex, Tally};
+use crate::sweep::{CanaryQueue, DueEntry, DueIndex};
 
 fn now() -> Timestamp {
     "2026-01-02T03:04:05.678Z".parse().unwrap()
@@ -105,54 +103,12 @@ async fn an_older_canary_changes_nothing_and_an_outage_is_told() {
 }
 
 #[tokio::test]
-async fn the_mark_of_a_tick_says_when_and_what() {
-    let rule = mock!(aws_sdk_dynamodb::Client::put_item)
-        .match_requests(|put| {
-            let item = put.item().cloned().unwrap_or_default();
-            let resent = item.get("tally").and_then(|tally| tally.as_m().ok()?.get("resent")?.as_n().ok().cloned());
-            item.get("sk") == Some(&s("sweeper"))
-                && item.get("at") == Some(&s("2026-01-02T03:04:05.678Z"))
-                && resent.as_deref() == Some("2")
-        })
-        .then_output(|| PutItemOutput::builder().build());
-    table!(rule).swept(now(), &Tally { resent: 2, ..Tally::default() }).await.unwrap();
-}
-
-#[tokio::test]
 async fn a_canary_goes_out_at_once_in_a_group_of_its_own() {
     let rule = mock!(aws_sdk_sqs::Client::send_message)
         .match_requests(|send| send.message_group_id() == Some("#canary") && send.delay_seconds().is_none())
         .then_output(|| SendMessageOutput::builder().build());
     let queue = TaskQueue::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into());
     queue.send_canary(&Canary { sent_at: now() }).await.unwrap();
-}
-
-macro_rules! marks_of {
-    ($sweeper:expr, $worker:expr) => {
-        Table::with_client(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&$sweeper, &$worker]), "t".into())
-    };
-}
-
-#[tokio::test]
-async fn the_marks_are_read_as_they_were_written_and_a_fresh_table_has_none() {
-    let item = |name: &str| match name {
-        "sweeper" => HashMap::from([("at".to_owned(), s("2026-01-02T03:04:05.678Z"))]),
-        _ => HashMap::from([("at".to_owned(), s("2026-01-02T03:04:05.742Z")), ("sent_at".to_owned(), s("2026-01-02T03:04:05.678Z"))]),
-    };
-    let of = |name: &'static str, item: Option<HashMap<String, AttributeValue>>| {
-        mock!(aws_sdk_dynamodb::Client::get_item)
-            .match_requests(move |get| {
-                get.key().is_some_and(|key| key.get("pk") == Some(&s("#heartbeat")) && key.get("sk") == Some(&s(name)))
-            })
-            .then_output(move || GetItemOutput::builder().set_item(item.clone()).build())
-    };
-    let (sweeper, worker) = (of("sweeper", Some(item("sweeper"))), of("worker", Some(item("worker"))));
-    let arrived = Arrival { sent_at: now(), at: after(now(), Duration::from_millis(64)) };
-    assert_eq!(marks_of!(sweeper, worker).marks().await.unwrap(), Marks { swept_at: Some(now()), arrived: Some(arrived) });
-    let (sweeper, worker) = (of("sweeper", None), of("worker", None));
-    assert_eq!(marks_of!(sweeper, worker).marks().await.unwrap(), Marks::default());
-    let (sweeper, worker) = (of("sweeper", None), of("worker", Some(item("sweeper"))));
-    assert!(marks_of!(sweeper, worker).marks().await.is_err(), "a mark that says less is none");
 }
 
 #[tokio::test]

@@ -165,12 +165,6 @@ impl ModelsConfig {
     pub fn breakers(&self) -> BTreeMap<String, BreakerConfig> {
         self.providers.iter().map(|provider| (provider.name.clone(), provider.breaker)).collect()
     }
-
-    /// Where the first model is, if not at its protocol's own address.
-    #[must_use]
-    pub fn first_base_url(&self) -> Option<String> {
-        self.chain.first().and_then(|model| self.provider(&model.provider).base_url)
-    }
 }
 
 fn read_chain(text: &str) -> Result<Vec<ModelRef>, ConfigError> {

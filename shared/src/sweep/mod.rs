@@ -26,7 +26,7 @@ use crate::domain::clock::{Clock, after, between};
 use crate::domain::id::{RunId, TenantId};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
-use crate::heartbeat::Heartbeats;
+use crate::heartbeat::{Depth, Heartbeats};
 use crate::jobs::Watchman;
 use crate::telemetry::chain;
 pub use attend::{Backlog, Caretaker};
@@ -78,6 +78,8 @@ pub trait Attendant: Send + Sync {
 pub trait CanaryQueue: Send + Sync {
     /// Sends one, without delay. The adapter retries.
     async fn send_canary(&self, canary: &Canary) -> Result<(), JournalError>;
+    /// What stands on that queue.
+    async fn depth(&self) -> Result<Depth, JournalError>;
 }
 
 /// What was done about an entry.
@@ -184,7 +186,7 @@ impl Sweeper {
         let (letters_deleted, (mut tally, is_alive)) = join(tidying, self.sweep_until(begun, end)).await;
         tally.letters_deleted = letters_deleted;
         if tally.rounds > 1 || letters_deleted > 0 {
-            self.mark(&tally).await;
+            self.mark(&tally, None).await;
         }
         tracing::info!(
             rounds = tally.rounds,
@@ -210,10 +212,12 @@ impl Sweeper {
 
     /// Sweeps what is due and what falls due until `end`. What was done, and whether the signs of life were given.
     async fn sweep_until(&self, begun: Timestamp, end: Timestamp) -> (Tally, bool) {
-        let (mut round, jobs_woken, is_sent) = join3(self.round(end), self.watchman.wake_all(), self.send_canary(begun)).await;
+        // The canary goes after the look at the queue, so that it is not counted.
+        let queue = async { (self.depth().await, self.send_canary(begun).await) };
+        let (mut round, jobs_woken, (depth, is_sent)) = join3(self.round(end), self.watchman.wake_all(), queue).await;
         let mut tally = Tally { jobs_woken, ..Tally::default() };
         tally.add(&round.tally);
-        let is_marked = self.mark(&tally).await;
+        let is_marked = self.mark(&tally, depth).await;
         while let Some(pause) = self.pause(round.next, end) {
             self.clock.sleep(pause).await;
             round = self.round(end).await;
@@ -294,8 +298,13 @@ impl Sweeper {
         sent.inspect_err(|error| tracing::error!(error = %chain(error), "the canary could not be sent")).is_ok()
     }
 
-    async fn mark(&self, tally: &Tally) -> bool {
-        let marked = self.heartbeats.swept(self.clock.now(), tally).await;
+    async fn depth(&self) -> Option<Depth> {
+        let depth = self.canaries.depth().await;
+        depth.inspect_err(|error| tracing::error!(error = %chain(error), "the depth of the tasks queue could not be read")).ok()
+    }
+
+    async fn mark(&self, tally: &Tally, depth: Option<Depth>) -> bool {
+        let marked = self.heartbeats.swept(self.clock.now(), tally, depth).await;
         marked.inspect_err(|error| tracing::error!(error = %chain(error), "the heartbeat could not be written")).is_ok()
     }
 }

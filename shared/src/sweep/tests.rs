@@ -71,6 +71,7 @@ impl Attendant for Looking {
 struct Signs {
     canaries: Mutex<Vec<Canary>>,
     marks: Mutex<Vec<(Timestamp, Tally)>>,
+    depths: Mutex<Vec<Option<Depth>>>,
     is_down: bool,
 }
 
@@ -80,12 +81,19 @@ impl CanaryQueue for Signs {
         self.canaries.lock().unwrap().push(*canary);
         if self.is_down { Err(unavailable()) } else { Ok(()) }
     }
+
+    /// How many canaries there are.
+    async fn depth(&self) -> Result<Depth, JournalError> {
+        let waiting = self.canaries.lock().unwrap().len() as u64;
+        if self.is_down { Err(unavailable()) } else { Ok(Depth { waiting, ..Depth::default() }) }
+    }
 }
 
 #[async_trait]
 impl Heartbeats for Signs {
-    async fn swept(&self, at: Timestamp, tally: &Tally) -> Result<(), JournalError> {
+    async fn swept(&self, at: Timestamp, tally: &Tally, depth: Option<Depth>) -> Result<(), JournalError> {
         self.marks.lock().unwrap().push((at, *tally));
+        self.depths.lock().unwrap().push(depth);
         Ok(())
     }
 
@@ -201,6 +209,7 @@ async fn a_tick_of_a_quiet_system_is_eight_reads_a_mark_and_a_canary() {
     assert_eq!(tally, Tally { rounds: 1, ..Tally::default() });
     assert_eq!(*w.index.reads.lock().unwrap(), 8);
     assert_eq!(*w.signs.canaries.lock().unwrap(), [Canary { sent_at: start() }]);
+    assert_eq!(*w.signs.depths.lock().unwrap(), [Some(Depth::default())], "as it was before the canary");
     assert_eq!(*w.signs.marks.lock().unwrap(), [(start(), tally)]);
     assert_eq!(w.clock.now(), start(), "it does not wait");
 }

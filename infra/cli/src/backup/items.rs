@@ -35,7 +35,7 @@ pub(super) fn kind(pk: &str, sk: &str) -> &'static str {
         "breaker" if pk == "#providers" => "breaker",
         _ if pk == "#providers" => "word",
         _ if pk.starts_with("#failures#") => "failures",
-        _ if pk == "#heartbeat" => "heartbeat",
+        _ if pk == "#heartbeat" || pk == "#probe" => "heartbeat",
         _ if pk == "#jobs" => "open_job",
         _ if is_of("jobs") || is_of("job") => "job",
         _ if pk.starts_with("#letter") => "letter",
