@@ -11,7 +11,47 @@ pub struct Paused<'a> {
     path: String,
 }
 
+/// A function with other settings; dropped, it has its own again.
+pub struct Reconfigured<'a> {
+    stack: &'a Stack,
+    path: String,
+    before: Value,
+}
+
+/// The schedule of the sweeper, switched off; dropped, it is on again.
+pub struct Unscheduled<'a>(&'a Stack);
+
 impl Stack {
+    /// Sets variables of a function, whose sandboxes start anew with them.
+    ///
+    /// # Panics
+    /// When there is no such function, or it cannot be changed.
+    #[track_caller]
+    #[must_use]
+    pub fn reconfigure(&self, function: &str, variables: &[(&str, &str)]) -> Reconfigured<'_> {
+        let path = format!("/2015-03-31/functions/{}-{function}/configuration", self.name);
+        let before = self.emulator.get(&path).must(200)["Environment"]["Variables"].clone();
+        let mut changed = before.clone();
+        for (name, value) in variables {
+            changed[*name] = json!(value);
+        }
+        let reconfigured = Reconfigured { stack: self, path, before };
+        reconfigured.set(&changed);
+        reconfigured
+    }
+
+    /// From now on the sweeper ticks only when it is invoked.
+    ///
+    /// # Panics
+    /// When there is no schedule.
+    #[track_caller]
+    #[must_use]
+    pub fn unschedule_sweeper(&self) -> Unscheduled<'_> {
+        let unscheduled = Unscheduled(self);
+        unscheduled.say("DisableRule");
+        unscheduled
+    }
+
     /// Invokes a function as a schedule does: nobody waits for it.
     ///
     /// # Panics
@@ -60,5 +100,38 @@ impl Paused<'_> {
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
         self.enable(true);
+    }
+}
+
+impl Reconfigured<'_> {
+    #[track_caller]
+    fn set(&self, variables: &Value) {
+        let body = json!({"Environment": {"Variables": variables}});
+        let headers = [("content-type", "application/json")];
+        let answer = self.stack.emulator.send("PUT", &self.path, &headers, body.to_string().into_bytes());
+        assert!(answer.status < 300, "{}: {}", answer.asked, answer.body);
+    }
+}
+
+impl Drop for Reconfigured<'_> {
+    fn drop(&mut self) {
+        self.set(&self.before);
+    }
+}
+
+impl Unscheduled<'_> {
+    #[track_caller]
+    fn say(&self, operation: &str) {
+        let target = format!("AWSEvents.{operation}");
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", target.as_str())];
+        let rule = json!({"Name": format!("{}-sweeper", self.0.name)});
+        let answer = self.0.emulator.send("POST", "/", &headers, rule.to_string().into_bytes());
+        assert_eq!(answer.status, 200, "{operation}: {}", answer.body);
+    }
+}
+
+impl Drop for Unscheduled<'_> {
+    fn drop(&mut self) {
+        self.say("EnableRule");
     }
 }

@@ -14,6 +14,18 @@ impl Stack {
         self.dynamodb("GetItem", &key)["Item"].clone()
     }
 
+    /// Writes an item, in DynamoDB's own JSON.
+    #[track_caller]
+    pub fn put_item(&self, item: &Value) {
+        let _ = self.dynamodb("PutItem", &json!({"TableName": self.table(), "Item": item}));
+    }
+
+    /// Takes an item away, if it is there.
+    #[track_caller]
+    pub fn delete_item(&self, pk: &str, sk: &str) {
+        let _ = self.dynamodb("DeleteItem", &json!({"TableName": self.table(), "Key": {"pk": {"S": pk}, "sk": {"S": sk}}}));
+    }
+
     /// Who holds the lease of a run.
     #[track_caller]
     #[must_use]

@@ -1,1 +1,0 @@
-//! Each probe under each fault.
