@@ -99,7 +99,7 @@ impl HealthApi {
     }
 
     async fn metrics(&self) -> Result<Reply, Problem> {
-        let (survey, sums) = futures_util::future::join(self.survey(), limited(self.checks.sums(), self.clock.as_ref())).await;
+        let (survey, sums) = futures_util::future::join(self.survey(), limited(self.checks.sums(), LIMIT, self.clock.as_ref())).await;
         metrics::text(&survey, &sums)
             .map(Reply::metrics)
             .map_err(|problem| Problem::unavailable(&JournalError::Unavailable(problem.into())))
