@@ -3,6 +3,7 @@
 //!
 //! Faults are for the whole stack, so the tests run one after the other (`infra/checks/drills.sh`), and each leaves the stack healthy.
 
+mod alarm_metrics;
 mod alarms;
 mod metrics;
 mod probes;
