@@ -60,6 +60,12 @@ pub mod variables {
     pub const LOG_LEVEL: &str = "LOG_LEVEL";
     /// `1` for log lines in JSON, `0` for people.
     pub const LOG_JSON: &str = "LOG_JSON";
+    /// Where traces go, without `/v1/traces`; empty for nowhere.
+    pub const OTEL_EXPORTER_OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+    /// The secret that holds the headers that the collector wants; may be empty.
+    pub const OTEL_EXPORTER_OTLP_HEADERS_SECRET: &str = "OTEL_EXPORTER_OTLP_HEADERS_SECRET";
+    /// `true` if traces may hold what is said to models and tools and by them.
+    pub const OTEL_CAPTURE_CONTENT: &str = "OTEL_CAPTURE_CONTENT";
 
     /// What `health` reads.
     pub const HEALTH: &[&str] = &[
@@ -96,6 +102,9 @@ pub mod variables {
         REQUIRE_COMPILED,
         LOG_LEVEL,
         LOG_JSON,
+        OTEL_EXPORTER_OTLP_ENDPOINT,
+        OTEL_EXPORTER_OTLP_HEADERS_SECRET,
+        OTEL_CAPTURE_CONTENT,
     ];
     /// What `queue-consumer` reads.
     pub const QUEUE_CONSUMER: &[&str] = &[
@@ -112,6 +121,9 @@ pub mod variables {
         REQUIRE_COMPILED,
         LOG_LEVEL,
         LOG_JSON,
+        OTEL_EXPORTER_OTLP_ENDPOINT,
+        OTEL_EXPORTER_OTLP_HEADERS_SECRET,
+        OTEL_CAPTURE_CONTENT,
     ];
     /// What `dlq-redrive` reads.
     pub const DLQ_REDRIVE: &[&str] = &[

@@ -122,6 +122,9 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("REDACT_KEYS", ""),
         ("LOG_LEVEL", "info"),
         ("LOG_JSON", "1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        ("OTEL_EXPORTER_OTLP_HEADERS_SECRET", ""),
+        ("OTEL_CAPTURE_CONTENT", "false"),
     ];
     let Some((_, read)) = FUNCTIONS.iter().find(|(function, _)| *function == name) else { panic!("no function is named {name}") };
     values.into_iter().filter(|(variable, _)| read.contains(variable)).map(|(variable, value)| (variable, value.to_owned())).collect()

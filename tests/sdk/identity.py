@@ -65,6 +65,9 @@ class Function:
             "TOOLS": "{}",
             "LOG_LEVEL": "error",
             "LOG_JSON": "1",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "",
+            "OTEL_EXPORTER_OTLP_HEADERS_SECRET": "",
+            "OTEL_CAPTURE_CONTENT": "false",
             **settings,
         }
 

@@ -16,13 +16,14 @@ use shared::tools::{LambdaFunctions, Workshop};
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
     let env = Environment::of_process();
-    telemetry::start(&env)?;
+    telemetry::start_with_traces(&env)?;
     let settings = Settings::read(&env)?;
     let config = sdk_config("agent-api").await;
     let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
     let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
     let reporter = Reporter::new(&env, "agent-api", meter.clone(), table.clone(), clock.clone());
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
+    telemetry::keys_are_in(&secrets);
     let bundle = definitions::load(&env)?;
     let workshop =
         Workshop { clock: clock.clone(), secrets: Arc::new(secrets.clone()), functions: Arc::new(LambdaFunctions::new(&config)) };

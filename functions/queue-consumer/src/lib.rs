@@ -18,16 +18,19 @@ use shared::aws::TaskQueue;
 use shared::config::{ConfigError, Environment, ModelsConfig, ToolsConfig, read_limits, variables};
 use shared::domain::clock::after;
 use shared::domain::failure::FailureCode;
-use shared::domain::task::{Canary, Message, Task};
+use shared::domain::task::{Canary, Message, TRACEPARENT, Task};
+use shared::domain::trace::TraceContext;
 use shared::engine::ports::JournalError;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
 use shared::heartbeat::Heartbeats;
 use shared::letters::LetterBook;
-use shared::telemetry::{chain, span};
+use shared::telemetry::{self, chain, span};
 use tracing::Instrument as _;
 
 /// What is left of an invocation for the last writes and the answer.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the end of a batch may wait for a collector of traces that does not answer.
+const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 /// A deadline in the past is no deadline: the local watcher sends such. This is the time assumed then.
 const UNKNOWN_DEADLINE: Duration = Duration::from_secs(120);
 /// A message that is on its way to the dead-letter queue need not wait on its way.
@@ -90,6 +93,17 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// One invocation: a batch, and what is told of it.
+    ///
+    /// # Errors
+    /// Never, see [`Consumer::handle`].
+    pub async fn invoked(&self, batch: SqsEvent, deadline_ms: u64) -> Result<SqsBatchResponse, Infallible> {
+        let done = self.handle(batch, deadline_ms).await;
+        // Nobody waits for this answer but the queue, which deletes messages when it has it; they are hidden for longer than that.
+        telemetry::flush(LONGEST_FLUSH).await;
+        done
+    }
+
     /// Works through a batch until `deadline_ms` (milliseconds since 1970) and says which messages are not done.
     ///
     /// # Errors
@@ -160,7 +174,7 @@ impl Consumer {
             Err(_) => return poison::note(self.letters.as_ref(), message, self.engine.clock.now()).await,
         };
         let delivery = Delivery { sent_at: sent_at(message), ..self.engine.delivery(name, place, receive_count(message)) };
-        let around = span::message(&task.tenant, task.run, delivery.deliveries);
+        let around = span::message(&task, name, delivery.deliveries, sent_from(message));
         self.take_up(&task, &delivery, receipt, window).instrument(around).await
     }
 
@@ -232,6 +246,11 @@ enum Outcome {
 /// Deliveries so far. A message without a count is taken as new.
 fn receive_count(message: &SqsMessage) -> u32 {
     message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// Where it was sent, as a trace shows it.
+fn sent_from(message: &SqsMessage) -> Option<TraceContext> {
+    message.message_attributes.get(TRACEPARENT)?.string_value.as_deref()?.parse().ok()
 }
 
 /// When the queue got it: a message that is moved back from the dead-letter queue counts as sent then.

@@ -16,11 +16,12 @@ use shared::tools::{LambdaFunctions, Workshop};
 #[tokio::main]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let env = Environment::of_process();
-    telemetry::start(&env)?;
+    telemetry::start_with_traces(&env)?;
     let settings = Settings::read(&env)?;
     let config = sdk_config("queue-consumer").await;
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let secrets: Arc<dyn SecretStore> = Arc::new(AwsSecrets::new(&config)?);
+    telemetry::keys_are_in(&secrets);
     let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
     let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
     let reporter = &Reporter::new(&env, "queue-consumer", meter.clone(), table.clone(), clock.clone());
@@ -41,7 +42,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let consumer = &Consumer { engine, visibility: queue, heartbeats: table.clone(), letters: table };
     let work = |event: LambdaEvent<_>| async move {
-        let done = consumer.handle(event.payload, event.context.deadline).await;
+        let done = consumer.invoked(event.payload, event.context.deadline).await;
         reporter.report().await;
         done
     };

@@ -1,20 +1,23 @@
 //! The queues in SQS.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, QueueAttributeName};
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, Message, MessageAttributeValue, QueueAttributeName};
 use futures_util::future::join_all;
+use tracing::Instrument as _;
 
 use super::unavailable;
-use crate::domain::task::{Canary, Task};
+use crate::domain::task::{Canary, TRACEPARENT, Task};
+use crate::domain::trace::TraceContext;
 use crate::engine::ports::{JournalError, Queue};
 use crate::heartbeat::Depth;
 use crate::letters::TaskSender;
 use crate::operate::{DeadLetterQueue, Move};
 use crate::sweep::{Backlog, CanaryQueue};
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 
 /// SQS delays and hides messages for whole seconds, up to these.
 pub(super) const LONGEST_DELAY: u64 = 900;
@@ -79,15 +82,18 @@ impl TaskQueue {
 #[async_trait]
 impl Queue for TaskQueue {
     async fn send(&self, task: &Task, delay: Duration) -> Result<(), JournalError> {
+        let (around, place) = span::sending(task);
         let message = self
             .client
             .send_message()
             .queue_url(&self.url)
             .message_body(task.to_body())
+            // Not in the body: an older consumer, while a new version is deployed, would take that for poison.
+            .set_message_attributes(place.and_then(traceparent))
             // Fair queueing: a tenant with many messages does not make the others wait.
             .message_group_id(task.tenant.as_str())
             .delay_seconds(seconds(delay, LONGEST_DELAY));
-        message.send().await.map(|_| ()).map_err(unavailable)
+        message.send().instrument(around).await.map(|_| ()).map_err(unavailable)
     }
 }
 
@@ -231,6 +237,12 @@ async fn depth_in_full(client: &aws_sdk_sqs::Client, url: &str) -> Result<Depth,
         number.ok_or_else(|| JournalError::Unavailable("the queue did not tell its depth".into()))
     };
     Ok(Depth { waiting: number(Waiting)?, in_flight: number(InFlight)?, delayed: number(Delayed)? })
+}
+
+/// What a message says of its place in a trace.
+fn traceparent(place: TraceContext) -> Option<HashMap<String, MessageAttributeValue>> {
+    let value = MessageAttributeValue::builder().data_type("String").string_value(place.to_string()).build().ok()?;
+    Some(HashMap::from([(TRACEPARENT.to_owned(), value)]))
 }
 
 pub(super) fn seconds(duration: Duration, most: u64) -> i32 {

@@ -38,6 +38,7 @@ pub mod step;
 pub mod task;
 pub mod template;
 pub mod tool_definition;
+pub mod trace;
 pub mod transcript;
 pub mod trigger;
 pub mod turn;

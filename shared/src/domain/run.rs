@@ -18,6 +18,7 @@ use super::spend::Counted;
 use super::state::{Command, RunState};
 use super::step::Usage;
 use super::task::Task;
+use super::trace::RunTrace;
 use super::waiting::Waiting;
 
 /// How many failures and transitions a record keeps: enough to explain a death, little enough to stay small. Older ones are
@@ -159,6 +160,9 @@ pub struct Run {
     /// What it is a replay of, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<Replay>,
+    /// Where it stands in its trace, if traces are collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<RunTrace>,
     /// Steps in the journal.
     pub steps: u32,
     /// Tokens of all model calls so far.
@@ -239,6 +243,7 @@ impl Run {
             event_source: (event.source != API).then(|| event.source.clone()),
             redriven: Redriven::default(),
             replay: None,
+            trace: None,
             steps: 0,
             usage: Usage::default(),
             cost_micros: Some(0),

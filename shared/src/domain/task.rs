@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::clock::rfc3339_millis;
 use super::id::{RunId, TenantId};
 
+/// The attribute of a message, and the header of a request, that says where it stands in a trace (W3C Trace Context).
+pub const TRACEPARENT: &str = "traceparent";
+
 /// A run to advance, as one message of the tasks queue.
 ///
 /// Each enqueue raises the run's epoch in the same write that makes it `queued`; a message of an older epoch is dropped.

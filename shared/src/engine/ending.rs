@@ -16,7 +16,7 @@ use crate::domain::task::Task;
 use crate::domain::waiting::Waiting;
 use crate::ledger::{Change, Committed, commit};
 use crate::operate::time_is_over;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 
 /// The first back-off of an attempt; doubled per attempt, drawn with full jitter. With four attempts a provider may be away for half
 /// a minute on average before its runs are dead, beyond the tries within each attempt.
@@ -67,6 +67,9 @@ impl Engine {
     /// Decides what becomes of a run whose pass stopped early.
     pub(super) async fn settle(&self, run: Run, stop: Stop, carrier: Carrier, steps_before: u32) -> Result<Advance, JournalError> {
         let made_progress = run.steps > steps_before;
+        if let Stop::Attempt(failure, _) | Stop::Terminal(failure) | Stop::Uncertain(failure) = &stop {
+            span::attempt_failed(&failure.code);
+        }
         let result = match stop {
             Stop::Lost => Err(JournalError::Lost),
             Stop::Journal(error) => Err(error),

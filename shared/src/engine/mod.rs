@@ -23,8 +23,9 @@ mod withheld;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::domain::agent::Agent;
 use crate::domain::clock::{Clock, after};
@@ -216,6 +217,13 @@ impl Engine {
     }
 }
 
+/// An attempt, in its span; which then says how it ended.
+async fn attempted(around: Span, attempt: BoxFuture<'_, Result<Advance, JournalError>>) -> Result<Advance, JournalError> {
+    let ended = attempt.instrument(around.clone()).await;
+    span::attempt_ended(&around, &ended);
+    ended
+}
+
 impl From<JournalError> for Stop {
     fn from(error: JournalError) -> Self {
         match error {
@@ -235,11 +243,11 @@ impl Engine {
             Claim::Taken(run) => *run,
             Claim::Refused(refusal) => return Box::pin(self.refused(task, delivery, refusal)).await,
         };
-        let run = match self.seen_in_time(run).await {
+        let mut run = match self.seen_in_time(run).await {
             Err(JournalError::Lost) => return Ok(Advance::Lost),
             other => other?,
         };
-        let around = span::attempt(&run);
+        let around = span::attempt(&mut run);
         let attempt = async move {
             match self.journal.input(&run).await {
                 Ok(input) => self.advance_in(run, &input, delivery.carrier(), window, hold).await,
@@ -249,7 +257,7 @@ impl Engine {
                 }
             }
         };
-        Box::pin(attempt.instrument(around)).await
+        attempted(around, Box::pin(attempt)).await
     }
 
     /// A claim does not say when somebody has to look, because that was set when the run was queued and is mostly before the end of
@@ -270,14 +278,14 @@ impl Engine {
     /// When the journal or the queue cannot be reached.
     pub async fn advance(
         &self,
-        run: Run,
+        mut run: Run,
         input: &AgentInput,
         carrier: Carrier,
         window: Window,
         hold: &dyn Hold,
     ) -> Result<Advance, JournalError> {
-        let around = span::attempt(&run);
-        Box::pin(self.advance_in(run, input, carrier, window, hold).instrument(around)).await
+        let around = span::attempt(&mut run);
+        attempted(around, Box::pin(self.advance_in(run, input, carrier, window, hold))).await
     }
 
     async fn advance_in(
@@ -306,8 +314,8 @@ impl Engine {
         match self.journal.claim(task, &self.lease(delivery)).await? {
             Claim::Refused(refusal) => Box::pin(self.refused(task, delivery, refusal)).await,
             Claim::Taken(claimed) => {
-                let run = *claimed;
-                let around = span::attempt(&run);
+                let mut run = *claimed;
+                let around = span::attempt(&mut run);
                 let attempt = async move {
                     let stop = match self.what_was_in_flight(&run).await {
                         Ok(()) => Stop::Attempt(self.failure(&run, code, "the worker failed on this run; its log says where"), None),
@@ -316,7 +324,7 @@ impl Engine {
                     let steps = run.steps;
                     self.settle(run, stop, delivery.carrier(), steps).await
                 };
-                Box::pin(attempt.instrument(around)).await
+                attempted(around, Box::pin(attempt)).await
             }
         }
     }

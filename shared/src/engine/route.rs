@@ -7,6 +7,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use tracing::Instrument as _;
+
 use super::calls::{CallError, Heard, jittered, shortest, usable};
 use super::ports::{ModelReply, ModelRequest};
 use super::routes::{Permit, Refused};
@@ -17,6 +19,7 @@ use crate::domain::definition::ModelRef;
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::run::Run;
 use crate::domain::step::ModelStep;
+use crate::telemetry::semconv;
 
 /// Tries of one model within one call: enough to outlive a hiccup, few enough that a real outage goes to the queue's longer
 /// back-off while no function waits for it.
@@ -147,8 +150,9 @@ impl Engine {
             };
             let (name, asked_at) = (self.name_in_metrics(model, &permit), self.clock.now());
             request.sink.begin();
+            let chat = semconv::chat(&model.provider, &model.model, request);
             let answered = {
-                let mut asking = pin!(self.model.ask(request));
+                let mut asking = pin!(self.model.ask(request).instrument(chat.clone()));
                 match self.under_lease(run, hold, time.silent, asking.as_mut()).await? {
                     None if heard.is_heard() => self.under_lease(run, hold, time.whole.saturating_sub(time.silent), asking).await?,
                     answered => answered,
@@ -164,6 +168,8 @@ impl Engine {
             let failed = match answered.map(|reply| reply.and_then(|reply| usable(reply, may_be_empty))) {
                 Some(Ok(reply)) => {
                     self.measure_call(name, asked_at, Ok(&reply));
+                    semconv::replied(&chat, &reply);
+                    drop(chat);
                     self.routes.report(model, permit, None, self.clock.as_ref()).await;
                     return Ok(Some(reply));
                 }
@@ -171,6 +177,8 @@ impl Engine {
                 Some(Err(CallError::Retryable { code, message, retry_after })) => Failed { code, message, again: Some(retry_after) },
                 None if is_silent && time.silent < time.whole => timed_out(time.silent),
                 None if time.is_cut => {
+                    semconv::failed(&chat, "deadline");
+                    drop(chat);
                     // Or nobody could make another probe before this one's time is over.
                     if matches!(permit, Permit::Probe(_)) {
                         let verdict = is_silent.then_some(FailureCode::ProviderTimeout);
@@ -181,6 +189,8 @@ impl Engine {
                 None => timed_out(time.whole),
             };
             self.measure_call(name, asked_at, Err(failed.code));
+            semconv::failed(&chat, failed.code.as_str());
+            drop(chat);
             self.routes.report(model, permit, Some(failed.code), self.clock.as_ref()).await;
             tried += 1;
             tracing::warn!(run.id = %run.id, step = run.steps + 1, provider = %model, code = failed.code.as_str(), "model call failed");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::ports::ToolSpec;
 use super::{Engine, Hold, Stop, Window};
@@ -15,6 +16,7 @@ use crate::domain::run::Run;
 use crate::domain::step::{Step, StepBody, ToolStep};
 use crate::domain::transcript::Transcript;
 use crate::domain::waiting::Waiting;
+use crate::telemetry::semconv;
 use crate::tools::{Doubt, ToolContext, ToolResult, ToolTraits};
 
 /// How long the servers of an agent's tools may take to list them; known tools take no time.
@@ -25,6 +27,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A call that is to be made.
 struct Planned {
     call: ToolCall,
+    /// The number of its place among all calls; those of one answer are journaled as they end.
+    step: u32,
     key: String,
     traits: ToolTraits,
 }
@@ -71,8 +75,8 @@ impl Engine {
                 }
                 None => {
                     let traits = self.tools.traits(&call.name).unwrap_or(ToolTraits::harmless(Duration::ZERO));
-                    let key = format!("{}:{}", run.id, transcript.number_of(&call));
-                    planned.push(Planned { call, key, traits });
+                    let step = transcript.number_of(&call);
+                    planned.push(Planned { call, step, key: format!("{}:{step}", run.id), traits });
                 }
             }
         }
@@ -128,7 +132,11 @@ impl Engine {
                 let (tenant, doubt) = (&tenant, Doubt::default());
                 async move {
                     let context = ToolContext { key: &planned.key, tenant, run: id, doubt: &doubt };
-                    (planned, self.clock.now(), self.within(planned, &context).await)
+                    let around = semconv::execute_tool(&planned.call, planned.step);
+                    let (began, result) = (self.clock.now(), self.within(planned, &context).instrument(around.clone()).await);
+                    let said = result.as_ref().map(|result| result.output.as_str());
+                    semconv::tool_said(&around, said, result.as_ref().is_some_and(|result| result.is_error));
+                    (planned, began, result)
                 }
             })
             .collect();

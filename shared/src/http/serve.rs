@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -28,9 +28,13 @@ use tracing::{Instrument as _, Span};
 
 use super::reply::{Payload, Work};
 use super::{Api, Call, Problem, Reply};
+use crate::domain::task::TRACEPARENT;
 #[cfg(feature = "metrics")]
 use crate::metrics::Reporter;
-use crate::telemetry::span;
+use crate::telemetry::{self, span};
+
+/// How long the next request may wait for a collector that does not answer.
+const LONGEST_FLUSH: Duration = Duration::from_millis(300);
 
 /// A function that links no metrics measures nothing: there is never one of these.
 #[cfg(not(feature = "metrics"))]
@@ -129,6 +133,8 @@ async fn run(
             if let Some(reporter) = reporter {
                 reporter.report().await;
             }
+            // The caller has the answer already.
+            telemetry::flush(LONGEST_FLUSH).await;
             sent
         }
     });
@@ -162,7 +168,7 @@ pub async fn respond(api: &dyn Api, request: Request) -> Response<Body> {
 /// Whether the answer has to be a stream, and the answer.
 async fn handle(api: &dyn Api, request: Request) -> (bool, Reply) {
     let call = Call::from(request);
-    let around = span::request(&call.method, &call.route, &call.request_id);
+    let around = span::request(&call.method, &call.route, &call.request_id, call.header(TRACEPARENT).and_then(|place| place.parse().ok()));
     let is_streamed = api.streams(&call.method, &call.route);
     let reply = answer(api, &call).instrument(around.clone()).await;
     (is_streamed, inside(around, reply))
@@ -175,6 +181,7 @@ async fn answer(api: &dyn Api, call: &Call) -> Reply {
     let handled = AssertUnwindSafe(api.handle(call)).catch_unwind().await;
     let handled = handled.unwrap_or_else(|_| Err(Problem::internal(&"the handler panicked")));
     let reply = Reply::of(handled, api.error_shape(call), &call.request_id);
+    span::is_answered(reply.status.as_u16());
     tracing::info!(method = %call.method, route = %call.route, status = reply.status.as_u16(), "request");
     reply
 }
@@ -242,8 +249,6 @@ impl Beside {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use async_trait::async_trait;
     use lambda_http::http::StatusCode;
     use tokio::sync::mpsc;

@@ -11,9 +11,11 @@ use crate::domain::id::{ConversationId, EventId};
 use crate::domain::idempotency::{KeyOutcome, RequestKey, UsedKey};
 use crate::domain::principal::Principal;
 use crate::domain::run::Run;
+use crate::domain::trace::RunTrace;
 use crate::domain::trigger::Trigger;
 use crate::domain::turn::Turn;
 use crate::engine::ports::{ConversationWrite, Found, Guard, JournalError, Mark, Write, WriteError};
+use crate::telemetry::span;
 
 /// What somebody publishes, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,6 +120,7 @@ impl Intake {
         let input = input_of(trigger, event);
         let conversation = ConversationId::new(now);
         let mut run = Run::new(principal.tenant.clone(), event, conversation, false, trigger.agent.clone(), self.engine.limits.lease);
+        run.trace = span::place().map(RunTrace::accepted);
         run.governed_by(&self.engine.bundle);
         run.trigger = Some(trigger.name.clone());
         run.look_at(after(now, self.engine.limits.lease));

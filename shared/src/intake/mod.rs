@@ -18,13 +18,14 @@ use crate::domain::principal::Principal;
 use crate::domain::run::{Cause, LEASE_GRACE, Run, Transition};
 use crate::domain::spend::Spent;
 use crate::domain::state::RunState;
+use crate::domain::trace::RunTrace;
 use crate::domain::turn::{INTERRUPTED, ROLLED_BACK, Turn, TurnEnd};
 use crate::domain::waiting::Waiting;
 use crate::engine::ports::{ConversationWrite, Found, Guard, JournalError, Write, WriteError};
 use crate::engine::{Carrier, Engine, Hold, Window};
 use crate::ledger::{Cancelled, cancelled};
 use crate::operate::Records;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 pub use events::{NewEvent, Published, input_of};
 pub use streaming::Streamed;
 
@@ -202,6 +203,7 @@ impl Intake {
         let patience = self.engine.limits.lease;
         let mut asked = Run::new(principal.tenant.clone(), &event, conversation, request.conversation.is_some(), agent, patience);
         asked.watched_until_ms = is_read.then(|| after(now, streaming::WATCHED).as_millisecond());
+        asked.trace = span::place().map(RunTrace::accepted);
         asked.governed_by(&self.engine.bundle);
         let (mut id, mut found) = (asked.id, None);
         for _ in 0..TRIES {

@@ -12,6 +12,7 @@ use crate::domain::job::Job;
 use crate::domain::revival::Replay;
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
+use crate::domain::trace::RunTrace;
 use crate::domain::turn::Turn;
 use crate::engine::ports::{ConversationWrite, Guard, JournalError, Write, WriteError};
 use crate::intake::input_of;
@@ -69,7 +70,11 @@ impl Replayer {
             return Ok(Started { run: id, before: true });
         }
         let event = self.records.event(tenant, candidate.event).await?.ok_or(Refused::NoEvent)?;
-        let input = self.input(job, candidate, &event).await?;
+        let then = match candidate.of {
+            Some(then) => self.records.run(tenant, then).await?,
+            None => None,
+        };
+        let input = self.input(candidate, &event, then.as_ref()).await?;
         if serde_json::to_vec(&input).map_or(usize::MAX, |json| json.len()) > LONGEST_INPUT {
             return Err(Refused::TooLong);
         }
@@ -86,6 +91,7 @@ impl Replayer {
         run.governed_by(&self.bundle);
         run.trigger.clone_from(&candidate.trigger);
         run.replay = Some(Replay { job: job.id, of: candidate.of, withholds: !order.with_side_effects });
+        run.trace = then.as_ref().and_then(|then| RunTrace::told_of(then.trace.as_ref()?));
         run.redriven.model.clone_from(&order.model);
         run.look_at(after(now, PATIENCE));
         if let Some(accepted) = run.transitions.first_mut() {
@@ -96,18 +102,17 @@ impl Replayer {
     }
 
     /// What it is asked: as its trigger asks now, or what the run of then was asked, with all that had been said before it.
-    async fn input(&self, job: &Job, candidate: &Candidate, event: &Event) -> Result<AgentInput, Refused> {
+    async fn input(&self, candidate: &Candidate, event: &Event, then: Option<&Run>) -> Result<AgentInput, Refused> {
         if let Some(name) = candidate.trigger.as_ref().filter(|_| !candidate.same_input) {
             let fits = |trigger: &&Trigger| trigger.name == *name && trigger.matches(&event.kind, &event.source, &event.payload);
             let trigger = self.bundle.triggers.iter().find(fits).ok_or(Refused::NoTrigger)?;
             return Ok(input_of(trigger, event));
         }
-        let then = candidate.of.ok_or(Refused::NoRun)?;
-        let then = self.records.run(&job.tenant, then).await?.ok_or(Refused::NoRun)?;
+        let then = then.ok_or(Refused::NoRun)?;
         let gone = |error| if matches!(error, JournalError::NotFound) { Refused::NoRun } else { Refused::Journal(error) };
-        let mut input = self.records.input(&then).await.map_err(gone)?;
+        let mut input = self.records.input(then).await.map_err(gone)?;
         if then.has_history && input.messages.is_none() {
-            let said = self.records.history(&then).await.map_err(gone)?;
+            let said = self.records.history(then).await.map_err(gone)?;
             input.messages = (!said.is_empty()).then_some(said);
         }
         Ok(input)

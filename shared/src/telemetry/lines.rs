@@ -11,9 +11,9 @@ use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
 
 use super::{SystemClock, chain};
 use crate::domain::clock::Clock as _;
@@ -102,6 +102,19 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 }
 
+/// What the spans around the running code say of `name`, the nearest first.
+pub(super) fn said_around(name: &str) -> Option<String> {
+    let around = tracing::Span::current();
+    tracing::dispatcher::get_default(|dispatch| {
+        let registry = dispatch.downcast_ref::<Registry>()?;
+        registry.span(&around.id()?)?.scope().find_map(|span| {
+            let extensions = span.extensions();
+            let (_, value) = extensions.get::<Fields>()?.0.iter().find(|(known, _)| *known == name)?;
+            value.as_str().map(str::to_owned)
+        })
+    })
+}
+
 /// What an event says in words.
 const MESSAGE: &str = "message";
 
@@ -186,7 +199,7 @@ mod tests {
     fn speaks() {
         let xray = "Root=1-abc;Parent=def;Sampled=1";
         let invocation = tracing::info_span!(target: span::INVOCATION, "Lambda runtime invoke", requestId = "lambda", xrayTraceId = xray);
-        let request = invocation.in_scope(|| span::request("POST", "/v1/agent", "r1"));
+        let request = invocation.in_scope(|| span::request("POST", "/v1/agent", "r1", None));
         request.in_scope(|| {
             span::is_of_tenant(&"acme".parse().unwrap());
             span::step(3).in_scope(|| tracing::error!(run.id = "run_1", left = 2, done = true, ratio = 0.5, "it \"happened\""));

@@ -2,7 +2,11 @@
 //! ([`span`]). Never a body or a secret.
 
 mod lines;
+#[cfg(feature = "traces")]
+pub(crate) mod outbox;
+pub(crate) mod semconv;
 pub mod span;
+pub(crate) mod trace;
 
 use std::time::Duration;
 
@@ -18,12 +22,36 @@ use crate::config::{ConfigError, Environment, variables};
 use crate::domain::clock::Clock;
 use crate::domain::id::RunId;
 pub use lines::{Format, Lines};
+#[cfg(feature = "traces")]
+pub use outbox::{flush, keys_are_in};
 
 /// Starts logging at the level of `LOG_LEVEL`, in the format that `LOG_JSON` chooses.
 ///
 /// # Errors
 /// When a variable is missing or wrong.
 pub fn start(env: &Environment) -> Result<(), ConfigError> {
+    // It is set once, at init; a test that has set its own keeps that.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(logs(env)?));
+    Ok(())
+}
+
+/// Starts logging, and traces as well if `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector. They are sent by [`flush`].
+///
+/// # Errors
+/// When a variable is missing or wrong.
+#[cfg(feature = "traces")]
+pub fn start_with_traces(env: &Environment) -> Result<(), ConfigError> {
+    let is_content_shown = env.flag(variables::OTEL_CAPTURE_CONTENT)?;
+    let Some(outbox) = outbox::Outbox::read(env)? else { return start(env) };
+    let subscriber = tracing_subscriber::registry().with(logs(env)?).with(outbox.layer(is_content_shown));
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+fn logs<S>(env: &Environment) -> Result<impl tracing_subscriber::Layer<S> + use<S>, ConfigError>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
     let level = env.required(variables::LOG_LEVEL)?;
     let wrong = || ConfigError { name: variables::LOG_LEVEL, problem: "must be error, warn, info, debug or trace".into() };
     let level = level.parse().map_err(|_| wrong())?;
@@ -32,10 +60,13 @@ pub fn start(env: &Environment) -> Result<(), ConfigError> {
         "0" => Format::Text,
         _ => return Err(ConfigError { name: variables::LOG_JSON, problem: "must be 1 (JSON) or 0 (for people)".into() }),
     };
-    let lines = Lines::to_stdout(format).with_filter(speakers(level));
-    // It is set once, at init; a test that has set its own keeps that.
-    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines));
-    Ok(())
+    Ok(Lines::to_stdout(format).with_filter(speakers(level)))
+}
+
+/// Without traces there is nothing to send.
+#[cfg(not(feature = "traces"))]
+pub fn flush(_bound: Duration) -> std::future::Ready<()> {
+    std::future::ready(())
 }
 
 /// Who is heard. Libraries speak only when something is wrong: below that they may print requests. The provider crate not even then: it

@@ -7,6 +7,7 @@ mod routing;
 mod strategies;
 mod told;
 mod tool_calls;
+mod traced;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
