@@ -4,7 +4,8 @@
 #   install.sh run     requirements.txt          -> .local/venv        (emulator, aws, boto3)
 #                      package-lock.json         -> .local/node        (aimock, the offline model)
 #   install.sh observe Debian's package prometheus -> .local/prometheus (promtool and the server, unpacked without root, any 2.x or 3.x)
-#   install.sh <name>  requirements-<name>.txt   -> .local/<name>-venv (build: cargo-lambda; check: linters; sdk: the client of tests/sdk)
+#   install.sh <name>  requirements-<name>.txt   -> .local/<name>-venv (build: cargo-lambda; check: linters; sdk: the client of tests/sdk;
+#                      traces: a receiver of traces)
 #
 # Idempotent: a stamp holds the hash of the lock, so a second run returns at once. Every Python
 # package is checked against the hashes of the lock. PYTHON=/path/to/python3 picks the interpreter.
@@ -97,7 +98,7 @@ failed_with_log() {
 
 group=${1:-}
 case "$group" in
-*[!a-z]* | "") fail "usage: install.sh run|build|check|sdk|observe" ;;
+*[!a-z]* | "") fail "usage: install.sh run|build|check|sdk|traces|observe" ;;
 esac
 mkdir -p "$local_dir"
 log="$local_dir/install-$group.log"
