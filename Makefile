@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills manuals tour failover backup chaos build deploy rollback clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills screenshots manuals tour failover backup chaos build deploy rollback clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -65,6 +65,9 @@ e2e: ## The real binaries, and the deployed template
 
 drills: ## Every probe under every fault, every metric, trace and alarm, every runbook: make drills ONLY=probes
 	infra/checks/drills.sh $(ONLY)
+
+screenshots: ## Draw the dashboard's pictures anew (five minutes)
+	infra/dashboards/screenshots.sh
 
 backup: ## A copy of everything, an empty stack, and everything back
 	infra/checks/backup.sh
