@@ -1,6 +1,8 @@
 #!/bin/sh
 # Lints template.yaml and the nested templates under infra/, and runs the SAM transform. No account, no network.
 #
+# Also reads the Grafana dashboard (dashboard.py).
+#
 # cfn-lint knows the resource schemas; `sam validate --lint` what SAM itself refuses; transform.py what comes out of
 # the transform, with the defaults and with the parameters of the local stack.
 set -eu
@@ -17,3 +19,5 @@ export AWS_EC2_METADATA_DISABLED=true SAM_CLI_TELEMETRY=0 AWS_CONFIG_FILE=/dev/n
 "$bin/cfn-lint" --non-zero-exit-code informational --regions us-east-1 --template template.yaml infra/*.yaml
 "$bin/sam" validate --lint --template template.yaml --region us-east-1
 "$bin/python" infra/checks/transform.py template.yaml
+# The Grafana dashboard, by the types of its maker.
+"$bin/python" infra/checks/dashboard.py

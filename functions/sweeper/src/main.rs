@@ -38,6 +38,7 @@ async fn main() -> Result<(), Error> {
         journal: table.clone(),
         signs: table.clone(),
         breakers: table.clone(),
+        backups: table.clone(),
         dead_letters: letters.clone(),
         backlog: queue.clone(),
         clock: clock.clone(),

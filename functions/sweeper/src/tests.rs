@@ -7,7 +7,7 @@ use shared::domain::clock::{Clock, between};
 use shared::domain::state::RunState;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
-use shared::fakes::{FixedClock, MemoryBreakers, MemoryFleet, MemoryLetters, MemoryQueue, MemoryStore, a_run};
+use shared::fakes::{FixedClock, MemoryBreakers, MemoryFleet, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, a_run};
 use shared::heartbeat::{Depth, Heartbeats};
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{CanaryQueue, Caretaker};
@@ -92,6 +92,7 @@ fn world() -> World {
         journal: store.clone(),
         signs: fleet.clone(),
         breakers: Arc::new(MemoryBreakers::default()),
+        backups: Arc::new(MemoryTable::default()),
         dead_letters: queue.clone(),
         backlog: queue.clone(),
         clock: clock.clone(),

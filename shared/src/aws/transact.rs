@@ -65,6 +65,10 @@ impl Table {
             }
             let will_pass = reasons.iter().any(|reason| reason.code().is_some_and(|code| PASSING.contains(&code)));
             if !will_pass || attempt >= TRIES {
+                // A refusal for reasons of its own is an answer to the SDK, which counts all others.
+                if will_pass {
+                    self.meter.store_error();
+                }
                 return Err(unavailable(error).into());
             }
             tokio::time::sleep(backoff(attempt)).await;

@@ -101,20 +101,4 @@ impl Measured {
         self.count(of.part("sum"), seconds);
         self.count(of.part("count"), 1.0);
     }
-
-    /// What both have measured.
-    pub fn add(&mut self, other: Self) {
-        for (dimension, metrics) in other.points {
-            let mine = self.points.entry(dimension).or_default();
-            for (name, points) in metrics {
-                let known = mine.entry(name).or_insert_with(|| Points { unit: points.unit, values: Vec::new() });
-                for (value, count) in points.values {
-                    (0..count).for_each(|_| known.add(value));
-                }
-            }
-        }
-        for (counter, more) in other.counters {
-            self.count(counter, more);
-        }
-    }
 }

@@ -8,6 +8,7 @@ use futures_util::future::{join_all, join5};
 use jiff::Timestamp;
 
 use super::{Backlog, DueEntry, DueIndex, SHARDS};
+use crate::backup::Backups;
 use crate::domain::breaker::State;
 use crate::domain::clock::{Clock, between};
 use crate::domain::state::RunState;
@@ -42,6 +43,8 @@ pub struct Lookout {
     pub signs: Arc<dyn Signs>,
     /// What is known of the providers.
     pub breakers: Arc<dyn Breakers>,
+    /// What is known of backups.
+    pub backups: Arc<dyn Backups>,
     /// The dead.
     pub dead_letters: Arc<dyn DeadLetterQueue>,
     /// The tasks queue.
@@ -56,6 +59,7 @@ impl Lookout {
         let now = self.clock.now();
         let (marks, board, dead, depth, (stuck, oldest)) =
             join5(self.signs.marks(), self.breakers.board(), self.dead_letters.depth(), self.backlog.waiting(), self.due(now)).await;
+        let backup = known(self.backups.last_backups(1).await, "the last backup").and_then(|last| last.into_iter().next());
         let marks = known(marks, "the marks");
         let arrived = marks.and_then(|marks| marks.arrived);
         let open = known(board, "the breakers").map(|board| {
@@ -70,7 +74,7 @@ impl Lookout {
             dead_runs: known(dead, "the dead-letter queue"),
             oldest_queued: oldest,
             queue_depth: known(depth, "the tasks queue"),
-            backup_age: None,
+            backup_age: backup.map(|backup| between(backup.at, now)),
         }
     }
 

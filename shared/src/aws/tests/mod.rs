@@ -5,6 +5,7 @@ mod calls;
 mod claims;
 mod erasing;
 mod events;
+mod fleet;
 mod queue;
 mod reading;
 mod wire;

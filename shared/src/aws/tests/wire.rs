@@ -8,7 +8,9 @@ use aws_smithy_http_client::test_util::infallible_client_fn;
 use serde_json::{Map, Value, json};
 
 use super::super::Table;
+use super::super::fleet::CountsFailures;
 use super::super::items::Item;
+use crate::metrics::Meter;
 
 /// One request as it went out.
 #[derive(Debug, Clone)]
@@ -36,13 +38,15 @@ pub(super) fn table(answer: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync 
         seen.lock().unwrap().push(Request { operation, body, bytes: bytes.len() });
         http::Response::builder().status(status).body(answer.to_string()).unwrap()
     });
+    let meter = Arc::new(Meter::default());
     let config = aws_sdk_dynamodb::Config::builder()
+        .interceptor(CountsFailures(meter.clone()))
         .behavior_version_latest()
         .region(Region::from_static("eu-central-1"))
         .credentials_provider(Credentials::for_tests())
         .http_client(transport)
         .build();
-    (Table::with_client(aws_sdk_dynamodb::Client::from_conf(config), "t".into()), log)
+    (Table { meter, ..Table::with_client(aws_sdk_dynamodb::Client::from_conf(config), "t".into()) }, log)
 }
 
 /// An item as it stands in requests and answers.
