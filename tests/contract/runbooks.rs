@@ -97,3 +97,32 @@ fn the_list_of_runbooks_names_each_of_them() {
         assert!(list.contains(&format!("({name}.md)")), "infra/runbooks/README.md does not name {name}.md");
     }
 }
+
+/// The names of all alarms, without the stack's.
+fn alarms() -> Vec<String> {
+    let files = std::fs::read_dir(root().join("infra")).unwrap().flatten().map(|entry| entry.path());
+    let templates = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let texts: Vec<String> = templates.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    let named = lines.filter_map(|line| line.trim().strip_prefix("AlarmName: !Sub ").and_then(|name| name.split_once("${Name}-")));
+    named.map(|(_, name)| name.trim_matches(['\'', '"']).to_owned()).collect()
+}
+
+#[test]
+fn every_alarm_that_a_runbook_names_is_there() {
+    let alarms = alarms();
+    assert!(alarms.len() > 20, "the alarms were not found: {alarms:?}");
+    let mut named = 0;
+    for page in pages() {
+        let symptoms = page.text.lines().filter_map(|line| line.strip_prefix("**You see**:"));
+        for symptom in symptoms.map(|line| line.split("**").next().unwrap_or_default()) {
+            let words = symptom.split('`').skip(1).step_by(2).filter(|word| !word.contains(' '));
+            let looks_like_one = |word: &&str| word.contains('-') || word.starts_with(|c: char| c.is_ascii_uppercase());
+            for word in words.filter(looks_like_one) {
+                assert!(alarms.iter().any(|alarm| alarm == word), "infra/runbooks/{}.md: there is no alarm {word}", page.name);
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "the symptoms were not found: {named}");
+}

@@ -3,6 +3,8 @@
 //!
 //! Faults are for the whole stack, so the tests run one after the other (`infra/checks/drills.sh`), and each leaves the stack healthy.
 
+#![expect(clippy::unwrap_used, reason = "all of this is a test: a call that fails ends it")]
+
 mod alarm_metrics;
 mod alarms;
 mod metrics;

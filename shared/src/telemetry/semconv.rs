@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn messages_that_are_too_long_lose_the_oldest() {
-        let long = Message::user(&"x".repeat(LONGEST_TEXT - 150));
+        let long = Message::user("x".repeat(LONGEST_TEXT - 150));
         let shown: Vec<Value> = serde_json::from_str(&messages(&[Message::user("old"), long, Message::assistant("new")])).unwrap();
         assert_eq!(shown.len(), 2);
         assert_eq!(shown[1], json!({"role": "assistant", "parts": [{"type": "text", "content": "new"}]}));

@@ -1,5 +1,6 @@
 //! A shell as an operator has it: what one block sets, the next one knows.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,6 +33,7 @@ impl Shell {
         );
         let mut command = Command::new("timeout");
         command.args([SECONDS, "bash", "-c", &script]).current_dir(root()).stdin(std::process::Stdio::null());
+        command.env("PATH", path());
         // What a person in a terminal has not set either.
         command.env_remove("REPRISE_PROFILE").env("NO_COLOR", "1");
         match command.output() {
@@ -62,6 +64,13 @@ impl Drop for Shell {
         // It is not there if no block was run.
         let _gone = std::fs::remove_file(&self.state);
     }
+}
+
+/// The search path with `reprise` on it: this test's own binary is in `target/<profile>/deps/`.
+fn path() -> OsString {
+    let built = std::env::current_exe().ok().and_then(|own| Some(own.ancestors().nth(2)?.to_owned())).unwrap_or_default();
+    let given = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths([built].into_iter().chain(std::env::split_paths(&given))).unwrap_or(given)
 }
 
 fn root() -> PathBuf {

@@ -159,7 +159,7 @@ fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
     let page = format!(r#"{{"table":"t","segment":0,"segments":1,"items":[{item}],"next_cursor":null}}"#);
     let first_page = "GET /v1/backup/items?segment=0&segments=1";
     // A connection that breaks once and a deployment that is down for a moment do not end a backup of hours.
-    let source = Stub::of(&[(first_page, 0, ""), (first_page, 503, "{}"), (first_page, 200, &page)]);
+    let source = Stub::of(&[(first_page, 0, ""), (first_page, 503, "{}"), (first_page, 200, &page), ("POST /v1/backup", 201, "{}")]);
     let folder = Folder::new("backup");
     let archive = folder.0.join("b.tar.gz");
     let path = archive.to_string_lossy();
@@ -167,6 +167,12 @@ fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let kept = files(&archive).into_iter().find(|(name, _)| name == "items/000000.jsonl").map(|(_, text)| text).unwrap_or_default();
     assert_eq!(value(kept.trim()), value(item));
+    let noted = source.body("POST /v1/backup");
+    assert_eq!((&noted["items"], noted["sha256"].as_str().map(str::len)), (&1.into(), Some(64)), "{noted}");
+    // Whoever may read and not note has a backup all the same, and hears of it.
+    let deaf = Stub::of(&[(first_page, 200, &page), ("POST /v1/backup", 403, "{}")]);
+    let unnoted = deaf.reprise(&["backup", "create", "--segments", "1", "--out", &folder.0.join("c.tar.gz").to_string_lossy()]);
+    assert!(unnoted.status.success() && String::from_utf8_lossy(&unnoted.stderr).contains("was not told of it"), "{unnoted:?}");
     let empty = r#"{"table":"t","segment":0,"segments":1,"items":[],"next_cursor":null}"#;
     let answers = [
         ("GET /v1/backup/items?segment=0&segments=1", 200, empty),
