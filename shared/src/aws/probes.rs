@@ -65,9 +65,10 @@ impl Table {
     pub async fn keep_found(&self, found: &Found) -> Result<(), JournalError> {
         let keep = self.client.update_item().table_name(&self.name).key("pk", s(PROBE)).key("sk", s(FOUND));
         let keep = keep
-            .update_expression("SET at_ms = :at, found = :found")
+            // Not `found`: that is a reserved word.
+            .update_expression("SET at_ms = :at, told = :told")
             .expression_attribute_values(":at", n(found.at.as_millisecond()))
-            .expression_attribute_values(":found", s(found.text.as_str()));
+            .expression_attribute_values(":told", s(found.text.as_str()));
         keep.send().await.map(|_| ()).map_err(unavailable)
     }
 
@@ -98,7 +99,7 @@ impl Table {
 /// `None` if it was claimed and not yet found.
 fn found_of(item: &Item) -> Option<Found> {
     let at = Timestamp::from_millisecond(item.get("at_ms")?.as_n().ok()?.parse().ok()?).ok()?;
-    Some(Found { at, text: item.get("found")?.as_s().ok()?.clone() })
+    Some(Found { at, text: item.get("told")?.as_s().ok()?.clone() })
 }
 
 fn time_of(item: &Item, name: &str) -> Result<Timestamp, JournalError> {
@@ -152,7 +153,7 @@ mod tests {
         let depth = Depth { waiting: 3, in_flight: 2, delayed: 1 };
         let depths = serde_dynamo::to_attribute_value([DepthAt { at: now(), depth }]).unwrap();
         let rule = holding!(vec![
-            item("found", &[("at_ms", n(1_000)), ("found", s("{}"))]),
+            item("found", &[("at_ms", n(1_000)), ("told", s("{}"))]),
             item("worker", &[("at", arrived), ("sent_at", at.clone())]),
             item("sweeper", &[("at", at), ("depths", depths)]),
         ]);
