@@ -6,7 +6,8 @@ use health::HealthApi;
 use shared::config::Environment;
 use shared::telemetry;
 
-#[tokio::main]
+// One thread: a request is served at a time, and threads are what a cold start of a probe would mostly pay for.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_http::Error> {
     let env = Environment::of_process();
     telemetry::start(&env)?;
