@@ -6,6 +6,9 @@
 set -eu
 
 cd "$(dirname -- "$0")/../.."
+for tool in bash curl jq; do
+    command -v "$tool" >/dev/null || { echo "drills: $tool was not found; the manuals' lines use it (Debian: apt install curl jq)" >&2; exit 1; }
+done
 . infra/checks/stack.sh
 tell="health agent-api queue-consumer sweeper"
 stack_of "${DRILLS_STACK:-drills}" "${DRILLS_PORT:-8170}" "${DRILLS_EMULATOR_PORT:-4770}" "${DRILLS_MODEL_PORT:-4270}"
