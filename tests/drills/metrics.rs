@@ -131,8 +131,8 @@ fn total(samples: &BTreeMap<String, f64>, name: &str, has: &str) -> f64 {
     samples.iter().filter(|(sample, _)| sample.starts_with(name) && sample.contains(has)).map(|(_, value)| value).sum()
 }
 
-const COMPLETED: (&str, &str) = ("reprise_runs_total{", r#"outcome="completed""#);
-const TOKENS: (&str, &str) = ("reprise_llm_tokens_total{", "");
+const COMPLETED: (&str, &str) = ("reprise_runs_total{", r#"function="agent-api",agent="assistant",outcome="completed""#);
+const TOKENS: (&str, &str) = ("reprise_llm_tokens_total{", "agent-api");
 
 #[test]
 fn what_was_done_is_what_the_fleet_counts_and_a_real_prometheus_reads_it_with_all_rules() {
@@ -148,6 +148,9 @@ fn what_was_done_is_what_the_fleet_counts_and_a_real_prometheus_reads_it_with_al
         let samples = settled();
         if total(&samples, "reprise_requests_total{", "agent-api") > 0.0 { Ok(samples) } else { Err("it has told nothing") }
     });
+    // Of a worker: it tells of this one when it works on the next, ten seconds later.
+    let in_background = || stack.wait_until(&stack.start(&fresh("healthy")), "completed");
+    in_background();
     let mut tokens = 0.0;
     for _ in 0..3 {
         let answer = stack.ask(&json!({"prompt": fresh("healthy")})).must(200);
@@ -162,11 +165,12 @@ fn what_was_done_is_what_the_fleet_counts_and_a_real_prometheus_reads_it_with_al
         if counted == (3.0, tokens) { Ok(()) } else { Err(format!("{counted:?} and not (3, {tokens})")) }
     });
     wait_for("Prometheus to have read them", LONG, || {
-        let read = prometheus.sum(r#"reprise_runs_total{outcome="completed"}"#);
+        let read = prometheus.sum(r#"reprise_runs_total{function="agent-api",outcome="completed"}"#);
         if read == completed_before + 3.0 { Ok(()) } else { Err(format!("{read}")) }
     });
     told_seldom(&stack, since, begun.elapsed());
     rules_are_well(&prometheus);
+    in_background();
     dashboard_has_data(&prometheus);
     lints(&stack);
 }
