@@ -14,12 +14,13 @@ use tests::{Stack, wait_for};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// What a healthy stack at a desk does not emit, and why an alarm on it is no mistake.
-const NOT_HERE: [(&str, &str); 11] = [
+const NOT_HERE: [(&str, &str); 12] = [
     ("ConsumedReadCapacityUnits", "DynamoDB emits it; the emulator does not measure units"),
     ("ConsumedWriteCapacityUnits", "DynamoDB emits it; the emulator does not measure units"),
     ("ReadThrottleEvents", "DynamoDB emits it when it throttles; the emulator does so for injected faults"),
     ("WriteThrottleEvents", "DynamoDB emits it when it throttles; the emulator does so for injected faults"),
     ("StoreErrors", "emitted when a call of the table has failed for good"),
+    ("BackupAgeHours", "emitted once a backup was verified"),
     ("BudgetUsedPercent", "emitted where an agent or tenant has a budget"),
     ("Reflections", "emitted where an agent looks at its answer again; none of infra/agents does"),
     ("ReflectionFailures", "emitted where an agent looks at its answer again; none of infra/agents does"),
@@ -41,8 +42,10 @@ fn all_that_alarms_and_the_dashboard_read_is_measured() {
     let of_alarms = read.len();
     read.extend(of_dashboard(&cloudwatch.dashboard(&stack.name)));
     assert!(of_alarms > 40 && read.len() > of_alarms + 20, "the rule looks at what it should: {of_alarms} and {}", read.len());
-    // A run with a tool, and one request of each function.
-    let _ = stack.api.post("/v1/agent", &json!({"prompt": "What time is it in Berlin?"}));
+    // A run with a tool, answered at once and from the queue, and one request of each function.
+    for background in [false, true] {
+        let _ = stack.api.post("/v1/agent", &json!({"prompt": "What time is it in Berlin?", "background": background}));
+    }
     for path in ["/v1/dlq", "/v1/incidents", "/health/detailed"] {
         let _ = stack.api.get(path);
     }
