@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills measure-health screenshots manuals tour failover backup chaos build deploy rollback clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills rest measure-health screenshots manuals tour failover backup chaos build deploy rollback clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -29,7 +29,11 @@ watch: ## Hot reload on the same URL and data: edit a function, the next request
 invoke: ## Invoke a function with an event fixture: make invoke FUNCTION=health EVENT=ready (EVENT=list names them)
 	@$(REPRISE) stack invoke $(or $(FUNCTION),health) --event "$(EVENT)"
 
-test: check unit local-tests e2e drills manuals failover backup chaos ## Everything, from a clean checkout
+test: check unit local-tests e2e drills rest ## Everything, from a clean checkout
+
+# Each on a stack of its own, and waiting more than computing: two at a time.
+rest: ## manuals, failover, backup and chaos, two at a time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target chaos manuals failover backup
 
 check: format lint docs dependencies templates ## All that needs no running stack and no test
 
