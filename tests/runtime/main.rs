@@ -8,3 +8,4 @@ mod function;
 mod health;
 mod starting;
 mod streaming;
+mod tracing;

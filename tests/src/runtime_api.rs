@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -26,6 +26,8 @@ pub struct Said {
     pub body: String,
     /// Whether it says that the body is a stream: a prelude, eight zeros, and what comes.
     pub is_streamed: bool,
+    /// When it had said it: before the API answered.
+    pub at: Instant,
 }
 
 /// The API. It lives as long as the test process.
@@ -97,7 +99,7 @@ fn serve(stream: TcpStream, say: &Sender<Said>, next: &Mutex<Receiver<Value>>) {
     let mut reader = BufReader::new(stream);
     while let Some((path, body, is_streamed)) = read_request(&mut reader) {
         let what = what_of(&path);
-        if say.send(Said { what: what.clone(), body, is_streamed }).is_err() {
+        if say.send(Said { what: what.clone(), body, is_streamed, at: Instant::now() }).is_err() {
             return;
         }
         let answer = if what == "next" {

@@ -24,13 +24,11 @@ use shared::engine::ports::JournalError;
 use shared::engine::{Advance, Delivery, Engine, Hold, Limits, Window};
 use shared::heartbeat::Heartbeats;
 use shared::letters::LetterBook;
-use shared::telemetry::{self, chain, span};
+use shared::telemetry::{chain, span};
 use tracing::Instrument as _;
 
 /// What is left of an invocation for the last writes and the answer.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// How long the end of a batch may wait for a collector of traces that does not answer.
-const LONGEST_FLUSH: Duration = Duration::from_secs(1);
 /// A deadline in the past is no deadline: the local watcher sends such. This is the time assumed then.
 const UNKNOWN_DEADLINE: Duration = Duration::from_secs(120);
 /// A message that is on its way to the dead-letter queue need not wait on its way.
@@ -93,17 +91,6 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// One invocation: a batch, and what is told of it.
-    ///
-    /// # Errors
-    /// Never, see [`Consumer::handle`].
-    pub async fn invoked(&self, batch: SqsEvent, deadline_ms: u64) -> Result<SqsBatchResponse, Infallible> {
-        let done = self.handle(batch, deadline_ms).await;
-        // Nobody waits for this answer but the queue, which deletes messages when it has it; they are hidden for longer than that.
-        telemetry::flush(LONGEST_FLUSH).await;
-        done
-    }
-
     /// Works through a batch until `deadline_ms` (milliseconds since 1970) and says which messages are not done.
     ///
     /// # Errors

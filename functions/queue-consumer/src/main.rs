@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join;
 use lambda_runtime::{LambdaEvent, service_fn};
 use queue_consumer::{Consumer, Settings};
 use shared::aws::{AwsSecrets, Table, TaskQueue, sdk_config};
@@ -42,8 +43,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     };
     let consumer = &Consumer { engine, visibility: queue, heartbeats: table.clone(), letters: table };
     let work = |event: LambdaEvent<_>| async move {
-        let done = consumer.invoked(event.payload, event.context.deadline).await;
-        reporter.report().await;
+        let done = consumer.handle(event.payload, event.context.deadline).await;
+        // Nobody waits for this answer but the queue, which deletes messages when it has it; they are hidden for longer than that.
+        join(reporter.report(), telemetry::flush()).await;
         done
     };
     lambda_runtime::run(service_fn(work)).await

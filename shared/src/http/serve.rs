@@ -8,10 +8,10 @@
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use lambda_http::aws_lambda_events::apigw::ApiGatewayProxyResponse;
@@ -32,9 +32,6 @@ use crate::domain::task::TRACEPARENT;
 #[cfg(feature = "metrics")]
 use crate::metrics::Reporter;
 use crate::telemetry::{self, span};
-
-/// How long the next request may wait for a collector that does not answer.
-const LONGEST_FLUSH: Duration = Duration::from_millis(300);
 
 /// A function that links no metrics measures nothing: there is never one of these.
 #[cfg(not(feature = "metrics"))]
@@ -130,11 +127,13 @@ async fn run(
         async move {
             let sent = invocation.await;
             beside.end().await;
-            if let Some(reporter) = reporter {
-                reporter.report().await;
-            }
-            // The caller has the answer already.
-            telemetry::flush(LONGEST_FLUSH).await;
+            // The caller has the answer already. Each of the two has its bound; beside each other they take the longer one.
+            let report = async {
+                if let Some(reporter) = reporter {
+                    reporter.report().await;
+                }
+            };
+            join(report, telemetry::flush()).await;
             sent
         }
     });
@@ -249,6 +248,8 @@ impl Beside {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use async_trait::async_trait;
     use lambda_http::http::StatusCode;
     use tokio::sync::mpsc;

@@ -1,6 +1,8 @@
 //! What a function tells of itself: log lines ([`lines`]), and the spans that say which request, run and step a line belongs to
 //! ([`span`]). Never a body or a secret.
 
+#[cfg(feature = "traces")]
+mod collector;
 mod lines;
 #[cfg(feature = "traces")]
 pub(crate) mod outbox;
@@ -65,7 +67,7 @@ where
 
 /// Without traces there is nothing to send.
 #[cfg(not(feature = "traces"))]
-pub fn flush(_bound: Duration) -> std::future::Ready<()> {
+pub fn flush() -> std::future::Ready<()> {
     std::future::ready(())
 }
 

@@ -1,20 +1,18 @@
 //! Spans on their way to a collector, over OTLP/HTTP (ADR 0030).
 //!
 //! They are kept until somebody says [`flush`], which an invocation does when its work is done: no thread and no timer, because the sandbox
-//! freezes between invocations. A collector that does not answer costs an invocation its bound once, then is left alone for a while; what
-//! it has not taken is kept for it, up to [`MOST_KEPT`] spans.
+//! freezes between invocations. A collector that does not answer costs an invocation [`BOUND`] once, then is left alone for a while; what
+//! it has not taken is kept for it, as far as there is room.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{Context, KeyValue};
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
-use opentelemetry_otlp::{RetryPolicy, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use tokio::time::Instant;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -22,19 +20,29 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::collector::{Collector, Unsent};
 use super::semconv;
 use super::span::TRACED;
 use crate::config::{ConfigError, Environment, variables};
-use crate::model::{SecretError, SecretStore};
+use crate::model::SecretStore;
 
-/// Spans that wait for a collector: a few hundred invocations' worth, about two megabytes.
+/// How long an invocation may take longer for its spans. Nobody waits for it: the answer was sent. A second, because a connection that is
+/// new, with its look-up and TLS, takes four ways there and back, and is new after each longer pause.
+const BOUND: Duration = Duration::from_secs(1);
+/// Spans that wait for a collector: a few hundred invocations' worth.
 const MOST_KEPT: usize = 2_000;
-/// How long a collector is left alone that has not answered; doubled each time, up to [`LONGEST_REST`].
+/// Bytes of them, about: a function has a few hundred megabytes, and with content a span may have 64 KB.
+const MOST_KEPT_BYTES: usize = 8 << 20;
+/// Spans of one request; collectors refuse requests of more than some megabytes.
+const MOST_SENT: usize = 256;
+/// See [`MOST_SENT`].
+const MOST_SENT_BYTES: usize = 1 << 20;
+/// Bytes of a span beside its texts, about.
+const BARE: usize = 300;
+/// How long a collector is left alone that has failed; doubled each time, up to [`LONGEST_REST`].
 const REST: Duration = Duration::from_secs(2);
 /// See [`REST`].
 const LONGEST_REST: Duration = Duration::from_secs(60);
-/// The longest that a connection is waited for that nobody uses: behind a freeze of the sandbox it is dead, and nobody says so.
-const IDLE: Duration = Duration::from_secs(20);
 
 /// The outbox, among the layers, where [`flush`] finds it.
 pub(crate) struct Posts {
@@ -45,10 +53,10 @@ pub(crate) struct Posts {
 
 impl<S: Subscriber> Layer<S> for Posts {}
 
-/// Sends what has ended since the last time, as long as `bound`. Never fails: what cannot be sent is kept, and logged once.
-pub async fn flush(bound: Duration) {
+/// Sends what has ended since the last time. Never fails, and takes no longer than [`BOUND`], but the first time, when the key is read.
+pub async fn flush() {
     if let Some(outbox) = tracing::dispatcher::get_default(|dispatch| dispatch.downcast_ref::<Posts>().map(|posts| posts.outbox.clone())) {
-        outbox.flush(bound).await;
+        outbox.flush().await;
     }
 }
 
@@ -56,39 +64,89 @@ pub async fn flush(bound: Duration) {
 pub fn keys_are_in(secrets: &Arc<dyn SecretStore>) {
     tracing::dispatcher::get_default(|dispatch| {
         if let Some(posts) = dispatch.downcast_ref::<Posts>() {
-            let _ = posts.outbox.secrets.set(secrets.clone());
+            posts.outbox.collector.keys_are_in(secrets.clone());
         }
     });
 }
 
-/// Spans that have ended and were not sent yet.
+/// Spans that have ended and were not sent yet, oldest first. Where there is no room the oldest are given up, and counted.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Vec<SpanData>>>);
+pub(crate) struct Kept(Arc<Mutex<Shelf>>);
+
+#[derive(Debug, Default)]
+struct Shelf {
+    spans: VecDeque<SpanData>,
+    bytes: usize,
+    dropped: usize,
+}
 
 impl Kept {
-    /// All of them, taken out.
-    pub(crate) fn take(&self) -> Vec<SpanData> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts back what could not be sent, as far as there is room: the youngest stay. How many were dropped.
-    fn put_back(&self, mut unsent: Vec<SpanData>) -> usize {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        unsent.append(&mut kept);
-        let surplus = unsent.len().saturating_sub(MOST_KEPT);
-        *kept = unsent.split_off(surplus);
-        surplus
+    /// All of them, taken out.
+    #[cfg(test)]
+    pub(crate) fn take(&self) -> Vec<SpanData> {
+        std::mem::take(&mut *self.shelf()).spans.into()
     }
+
+    /// As many as one request takes, taken out.
+    fn take_some(&self) -> Vec<SpanData> {
+        let mut shelf = self.shelf();
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        while let Some(size) = shelf.spans.front().map(size_of) {
+            if some.len() == MOST_SENT || (bytes + size > MOST_SENT_BYTES && !some.is_empty()) {
+                break;
+            }
+            bytes += size;
+            shelf.bytes -= size;
+            some.extend(shelf.spans.pop_front());
+        }
+        some
+    }
+
+    /// Puts back what could not be sent.
+    fn put_back(&self, unsent: Vec<SpanData>) {
+        let mut shelf = self.shelf();
+        for span in unsent.into_iter().rev() {
+            shelf.bytes += size_of(&span);
+            shelf.spans.push_front(span);
+        }
+        shelf.make_room();
+    }
+
+    /// How many were given up since somebody asked last.
+    fn dropped(&self) -> usize {
+        std::mem::take(&mut self.shelf().dropped)
+    }
+}
+
+impl Shelf {
+    fn make_room(&mut self) {
+        while self.spans.len() > MOST_KEPT || self.bytes > MOST_KEPT_BYTES {
+            let Some(oldest) = self.spans.pop_front() else { return };
+            self.bytes -= size_of(&oldest);
+            self.dropped += 1;
+        }
+    }
+}
+
+/// About how many bytes a span has.
+fn size_of(span: &SpanData) -> usize {
+    let said = |said: &KeyValue| said.key.as_str().len() + if let Value::String(text) = &said.value { text.as_str().len() } else { 8 };
+    BARE + span.name.len() + span.attributes.iter().map(said).sum::<usize>()
 }
 
 impl SpanProcessor for Kept {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // An invocation of thousands of spans ends before anybody flushes.
-        if span.span_context.is_sampled() && kept.len() < MOST_KEPT {
-            kept.push(span);
+        if span.span_context.is_sampled() {
+            let mut shelf = self.shelf();
+            shelf.bytes += size_of(&span);
+            shelf.spans.push_back(span);
+            shelf.make_room();
         }
     }
 
@@ -111,8 +169,7 @@ pub(crate) fn tracer(kept: &Kept, resource: Resource) -> SdkTracer {
 /// The spans, and whoever takes them.
 pub(crate) struct Outbox {
     pub(crate) kept: Kept,
-    exporter: opentelemetry_otlp::SpanExporter,
-    secrets: Arc<OnceLock<Arc<dyn SecretStore>>>,
+    collector: Collector,
     rest: Mutex<Rest>,
     resource: Resource,
 }
@@ -138,19 +195,8 @@ impl Outbox {
 
     /// For the collector at `endpoint`; `secret` names where its headers are.
     pub(crate) fn new(endpoint: &str, secret: Option<String>, resource: Resource) -> Result<Self, ()> {
-        let secrets = Arc::new(OnceLock::new());
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).pool_idle_timeout(IDLE).build().map_err(drop)?;
-        let client = Client { http, secret, secrets: secrets.clone(), headers: tokio::sync::OnceCell::new() };
-        let mut exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_http()
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
-            .with_http_client(client)
-            // The next flush tries again.
-            .with_retry_policy(RetryPolicy::disabled())
-            .build()
-            .map_err(drop)?;
-        exporter.set_resource(&resource);
-        Ok(Self { kept: Kept::default(), exporter, secrets, rest: Mutex::default(), resource })
+        let collector = Collector::new(endpoint, secret, &resource)?;
+        Ok(Self { kept: Kept::default(), collector, rest: Mutex::default(), resource })
     }
 
     /// What makes spans of ours into spans of a trace, and puts them here.
@@ -172,30 +218,42 @@ impl Outbox {
         spans.and_then(Posts { outbox: Arc::new(self), is_content_shown })
     }
 
-    pub(crate) async fn flush(&self, bound: Duration) {
+    pub(crate) async fn flush(&self) {
         if self.rest().until.is_some_and(|until| Instant::now() < until) {
             return;
         }
-        let spans = self.kept.take();
-        if spans.is_empty() {
-            return;
-        }
-        let problem = match tokio::time::timeout(bound, self.exporter.export(spans.clone())).await {
-            Ok(Ok(())) => {
-                *self.rest() = Rest::default();
-                return;
+        let until = Instant::now() + BOUND;
+        let mut spans = self.kept.take_some();
+        while !spans.is_empty() {
+            let answer = match self.collector.ready().await {
+                // The time begins when there is something to send it with.
+                Ok(true) => tokio::time::timeout(BOUND, self.collector.send(spans.clone())).await,
+                Ok(false) => tokio::time::timeout_at(until, self.collector.send(spans.clone())).await,
+                Err(unsent) => Ok(Err(unsent)),
+            };
+            match answer.unwrap_or_else(|_| Err(Unsent::Later(format!("no answer within {} ms", BOUND.as_millis())))) {
+                Ok(()) => *self.rest() = Rest::default(),
+                Err(unsent) => return self.leave_alone(unsent, spans),
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} ms", bound.as_millis()),
-        };
-        let unsent = spans.len();
-        let dropped = self.kept.put_back(spans);
+            // What is left has time until the next invocation ends.
+            spans = if Instant::now() < until { self.kept.take_some() } else { Vec::new() };
+        }
+    }
+
+    /// A collector that has failed has a rest. What it will never take is given up, so that it stands in the way of nothing else.
+    fn leave_alone(&self, unsent: Unsent, spans: Vec<SpanData>) {
+        let (count, refused) = (spans.len(), matches!(unsent, Unsent::Never(_)));
+        if !refused {
+            self.kept.put_back(spans);
+        }
+        let dropped = self.kept.dropped() + if refused { count } else { 0 };
         let mut rest = self.rest();
         let pause = REST.saturating_mul(1 << rest.failures.min(10)).min(LONGEST_REST);
         *rest = Rest { failures: rest.failures.saturating_add(1), until: Some(Instant::now() + pause) };
         drop(rest);
+        let (Unsent::Later(error) | Unsent::Never(error)) = unsent;
         let pause_s = pause.as_secs();
-        tracing::warn!(error = problem, unsent, dropped, pause_s, "spans could not be sent; the collector is left alone for a while");
+        tracing::warn!(error, unsent = count, dropped, pause_s, "spans could not be sent; the collector is left alone for a while");
     }
 
     fn rest(&self) -> std::sync::MutexGuard<'_, Rest> {
@@ -219,52 +277,6 @@ fn resource(env: &Environment) -> Resource {
     Resource::builder_empty().with_attributes(attributes.into_iter().flatten()).build()
 }
 
-/// The HTTP client that everything else here uses, with the collector's headers.
-struct Client {
-    http: reqwest::Client,
-    secret: Option<String>,
-    secrets: Arc<OnceLock<Arc<dyn SecretStore>>>,
-    headers: tokio::sync::OnceCell<reqwest::header::HeaderMap>,
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Client")
-    }
-}
-
-impl Client {
-    async fn headers(&self) -> Result<&reqwest::header::HeaderMap, SecretError> {
-        let read = || async {
-            let (Some(name), Some(secrets)) = (&self.secret, self.secrets.get()) else { return Ok(reqwest::header::HeaderMap::new()) };
-            headers_in(secrets.read(name).await?.reveal()).ok_or(SecretError::Unusable)
-        };
-        self.headers.get_or_try_init(read).await
-    }
-}
-
-/// `name=value` pairs, parted by commas: what `OTEL_EXPORTER_OTLP_HEADERS` holds elsewhere. The values are percent-encoded.
-fn headers_in(text: &str) -> Option<reqwest::header::HeaderMap> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=')?;
-        let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8().ok()?;
-        let mut value = reqwest::header::HeaderValue::from_str(&value).ok()?;
-        value.set_sensitive(true);
-        Some((reqwest::header::HeaderName::from_bytes(name.trim().as_bytes()).ok()?, value))
-    };
-    text.trim().split(',').filter(|pair| !pair.trim().is_empty()).map(pair).collect()
-}
-
-#[async_trait]
-impl HttpClient for Client {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let headers = self.headers().await?.clone();
-        let mut request = reqwest::Request::try_from(request)?;
-        request.headers_mut().extend(headers);
-        let answer = self.http.execute(request).await?;
-        let status = answer.status();
-        let mut response = Response::new(answer.bytes().await?);
-        *response.status_mut() = status;
-        Ok(response)
-    }
-}
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

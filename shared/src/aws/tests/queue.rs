@@ -38,3 +38,37 @@ async fn a_second_move_while_one_runs_is_known_as_such() {
     let queue = DeadLetters::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into(), "arn".into());
     assert_eq!(queue.start_move(None).await.unwrap(), Move::AlreadyRunning);
 }
+
+/// What one task costs to send: how many calls, and how long the message is with its attributes (SQS counts names, types and values).
+async fn sent(is_collecting: bool) -> (usize, usize) {
+    use opentelemetry_sdk::Resource;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use crate::telemetry::outbox::Outbox;
+
+    let outbox = Outbox::new("http://127.0.0.1:1", None, Resource::builder_empty().build()).unwrap();
+    let _collecting = is_collecting.then(|| tracing::subscriber::set_default(tracing_subscriber::registry().with(outbox.layer(false))));
+    let bytes = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = bytes.clone();
+    let rule = mock!(aws_sdk_sqs::Client::send_message)
+        .match_requests(move |request| {
+            let named = |name: &str, value: &aws_sdk_sqs::types::MessageAttributeValue| {
+                name.len() + value.data_type().len() + value.string_value().unwrap_or_default().len()
+            };
+            let attributes = request.message_attributes().into_iter().flatten().map(|(name, value)| named(name, value)).sum::<usize>();
+            seen.lock().unwrap().push(request.message_body().unwrap_or_default().len() + attributes);
+            true
+        })
+        .then_output(|| SendMessageOutput::builder().build());
+    let queue = TaskQueue::with_client(mock_client!(aws_sdk_sqs, [&rule]), "q".into());
+    queue.send(&run().task(), Duration::ZERO).await.unwrap();
+    let longest = bytes.lock().unwrap().iter().copied().max().unwrap_or_default();
+    (rule.num_calls(), longest)
+}
+
+#[tokio::test]
+async fn a_trace_costs_a_message_seventy_bytes_and_no_call_and_nothing_where_nobody_collects() {
+    let (plain, traced) = (sent(false).await, sent(true).await);
+    assert_eq!((plain.0, traced.0), (1, 1));
+    assert_eq!(traced.1 - plain.1, "traceparent".len() + "String".len() + 55);
+}

@@ -16,7 +16,8 @@ use super::*;
 use crate::domain::clock::between;
 use crate::domain::failure::FailureCode;
 use crate::domain::id::RunId;
-use crate::engine::ports::{Journal, Refusal, ToolSpec};
+use crate::domain::step::{LARGEST_STEP, Purpose, Step, StepBody};
+use crate::engine::ports::{Journal, Refusal, ToolSpec, Write};
 use crate::fakes::{CountingHold, FixedClock, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
 use crate::tools::{Tool, ToolContext, ToolTraits};
 
