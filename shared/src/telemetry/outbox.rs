@@ -184,8 +184,9 @@ struct Rest {
 impl Outbox {
     /// For the collector of `OTEL_EXPORTER_OTLP_ENDPOINT`; none if that is empty.
     pub(crate) fn read(env: &Environment) -> Result<Option<Self>, ConfigError> {
-        let Some(endpoint) = env.optional(variables::OTEL_EXPORTER_OTLP_ENDPOINT)? else { return Ok(None) };
+        // Each is read, so that one that is missing shows before it is needed.
         let secret = env.optional(variables::OTEL_EXPORTER_OTLP_HEADERS_SECRET)?;
+        let Some(endpoint) = env.optional(variables::OTEL_EXPORTER_OTLP_ENDPOINT)? else { return Ok(None) };
         let wrong = |problem: &str| ConfigError { name: variables::OTEL_EXPORTER_OTLP_ENDPOINT, problem: problem.into() };
         if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
             return Err(wrong("must be the http or https address of a collector, without /v1/traces"));
