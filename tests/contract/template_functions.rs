@@ -114,3 +114,13 @@ fn the_key_of_a_model_is_a_secret_and_never_a_parameter() {
         assert!(!described.starts_with("key ") && !described.starts_with("password"), "{name} looks like a secret in plain text");
     }
 }
+
+#[test]
+fn who_sends_traces_is_told_where_and_nobody_else_links_what_sends_them() {
+    for (folder, read) in variables_read() {
+        let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../functions/{folder}/Cargo.toml"));
+        let manifest = std::fs::read_to_string(manifest).unwrap();
+        assert_eq!(manifest.contains("\"traces\""), read.contains(&variables::OTEL_EXPORTER_OTLP_ENDPOINT), "{folder}");
+    }
+    assert!(!variables_read()["health"].contains(&variables::OTEL_EXPORTER_OTLP_ENDPOINT), "the probes stay lean");
+}
