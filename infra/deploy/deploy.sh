@@ -53,6 +53,6 @@ caller=$("$AWS" sts get-caller-identity --query Account --output text) || fail "
 mkdir -p target/deploy
 "$AWS" cloudformation package --template-file template.yaml --s3-bucket "$BUCKET" --s3-prefix "$stack" \
     --output-template-file "$packaged" >/dev/null
-change_stack "$packaged" "$@"
-keep_release "$packaged" "$(git describe --always --dirty 2>/dev/null || echo unknown)"
+change_stack "$(git describe --always --dirty 2>/dev/null || echo unknown)" "$packaged" "$@"
+keep_release "$packaged"
 "$AWS" cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' --output table

@@ -1,6 +1,8 @@
 //! What `template.yaml` and the runbooks promise: read as text, held against the code.
 
 #[cfg(test)]
+mod releases;
+#[cfg(test)]
 mod runbooks;
 #[cfg(test)]
 mod template_access;

@@ -9,10 +9,11 @@ mkdir -p target/deploy
 . infra/deploy/release.sh
 
 if [ $# -eq 0 ]; then
-    change_stack "$good" "file://target/deploy/$stack.json"
+    change_stack good "$good" "file://target/deploy/$stack.json"
     exit
 fi
-keep_release "$good" good
+begun="$(date -u +%Y%m%dT%H%M%SZ)-good"
+keep_release "$good"
 key=$stack/bad-$1
 python3 - "target/deploy/$stack-bad.zip" <<'END'
 import sys, zipfile
@@ -25,5 +26,8 @@ END
 # The package of this function, and of no other: it stands below the function's name.
 sed "/AWS::StackName}-$1\$/{n;s|CodeUri: .*|CodeUri: s3://$BUCKET/$key|;}" "$good" >"$bad"
 grep -q "CodeUri: s3://$BUCKET/$key" "$bad" || fail "there is no package of $1 in $good"
-change_stack "$bad" "file://target/deploy/$stack.json"
-keep_release "$bad" bad
+change_stack bad "$bad" "file://target/deploy/$stack.json"
+keep_release "$bad"
+# Whoever looks for the cause deploys the same again, and it must not become the release to go back to.
+change_stack bad "$bad" "file://target/deploy/$stack.json"
+keep_release "$bad"
