@@ -10,7 +10,7 @@ const AWS_ONLY: [(&str, &str); 4] = [
     ("README", "export STACK=reprise REPRISE_PROFILE=prod"),
     ("bad-deploy", "git log --oneline -10"),
     ("high-error-rate", "aws logs filter-log-events --log-group-name \"/aws/apigateway/$STACK\""),
-    ("restore-from-backup", "TABLE=$(aws cloudformation"),
+    ("restore-from-backup", "aws dynamodb restore-table-to-point-in-time"),
 ];
 
 fn pages() -> Vec<Runbook> {

@@ -67,8 +67,10 @@ impl Stack {
         names.find(|name| name.starts_with(&of_the_stack)).unwrap_or_else(|| panic!("the stack has no table: {tables}")).to_owned()
     }
 
+    /// Asks DynamoDB itself.
     #[track_caller]
-    fn dynamodb(&self, operation: &str, body: &Value) -> Value {
+    #[must_use]
+    pub fn dynamodb(&self, operation: &str, body: &Value) -> Value {
         let target = format!("DynamoDB_20120810.{operation}");
         let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
         self.emulator.send("POST", "/", &headers, body.to_string().into_bytes()).must(200)

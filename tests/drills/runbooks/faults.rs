@@ -14,6 +14,7 @@
 //! | `unsent-run` | a run whose message could not be sent; sets RUN |
 //! | `traffic N` | N runs in the background, whatever becomes of them |
 //! | `answered-run` | a run that has ended, in a conversation of its own; sets RUN and CONVERSATION |
+//! | `lost-items` | a run's items are gone from the table, and in the table that a restore of it would make; sets RUN |
 //! | `broken FUNCTION` | a function whose settings lack one that it needs |
 //! | `bad-deploy FUNCTION` | a release whose build of that function does not start; sets BUCKET |
 
@@ -104,11 +105,10 @@ pub(crate) fn inject<'a>(stack: &'a Stack, shell: &Shell, words: &[String]) -> F
             None
         }
         ["answered-run"] => {
-            let run = stack.ask(&json!({"prompt": fresh("echo")})).must(200);
-            shell.set("RUN", &text(&run, "run_id"));
-            shell.set("CONVERSATION", &text(&run, "conversation_id"));
+            answered_run(stack, shell);
             None
         }
+        ["lost-items"] => Some(lost_items(stack, shell)),
         ["broken", function] => Some(broken(stack, function)),
         ["bad-deploy", function] => Some(bad_deploy(shell, function)),
         _ => panic!("nobody knows the fault {words:?}"),
@@ -151,6 +151,32 @@ fn stuck_conversation(stack: &Stack, shell: &Shell) {
     let next = json!({"prompt": fresh("echo"), "conversation_id": conversation, "background": true});
     stack.ask(&next).must(202);
     shell.set("CONVERSATION", &conversation);
+}
+
+fn answered_run(stack: &Stack, shell: &Shell) -> String {
+    let run = stack.ask(&json!({"prompt": fresh("echo")})).must(200);
+    shell.set("RUN", &text(&run, "run_id"));
+    shell.set("CONVERSATION", &text(&run, "conversation_id"));
+    text(&run, "run_id")
+}
+
+/// The emulator restores no table, so this makes what would come of it, of one run's items: a test need not copy all that others wrote.
+fn lost_items<'a>(stack: &'a Stack, shell: &Shell) -> Box<dyn FnOnce() + 'a> {
+    let run = answered_run(stack, shell);
+    let (table, keys) = (stack.table(), stack.items_with(&run));
+    let restored = format!("{table}-restored");
+    let key = |name: &str, kind: &str| json!({"AttributeName": name, "KeyType": kind});
+    let attribute = |name: &str| json!({"AttributeName": name, "AttributeType": "S"});
+    let _ = stack.dynamodb(
+        "CreateTable",
+        &json!({"TableName": restored, "BillingMode": "PAY_PER_REQUEST", "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
+            "AttributeDefinitions": [attribute("pk"), attribute("sk")]}),
+    );
+    for (pk, sk) in keys.iter().filter_map(|key| key.split_once(' ')) {
+        let _ = stack.dynamodb("PutItem", &json!({"TableName": restored, "Item": stack.item(pk, sk)}));
+        stack.delete_item(pk, sk);
+    }
+    Box::new(move || drop(stack.dynamodb("DeleteTable", &json!({"TableName": restored}))))
 }
 
 fn rule(stack: &Stack, operation: &str) {
