@@ -19,9 +19,9 @@ use faults::{Concurrency, Fault, inject, is_well};
 #[cfg(test)]
 use shell::{Said, Shell};
 
-/// Longer than a breaker stays open, and than an alarm needs to see that all is well.
+/// Longer than a breaker stays open, and than an alarm that looks at five minutes needs to see that all is well.
 #[cfg(test)]
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(340);
 
 #[cfg(test)]
 fn follow(name: &str) {
