@@ -98,10 +98,11 @@ way_back() {
 
 # release_before STATUS UNFINISHED <RELEASES: where a rollback goes, nothing if there is nowhere to go; STATUS is the stack's.
 # A deploy whose end nobody saw runs now, unless CloudFormation has taken it back: then the newest release is the one before.
-# (It may never have been executed. Then this changes nothing, which is better than to go one too far.)
+# (It may never have been executed. Then this changes nothing, which is better than to go one too far.) A rollback whose end nobody
+# saw is gone through again: the newest release is what it left.
 release_before() {
-    case $1 in
-    *_ROLLBACK_COMPLETE) way_back | tail -n 2 | sed -n '1{$!p;}' ;;
-    *) if [ -n "$2" ]; then way_back | tail -n 1; else way_back | tail -n 2 | sed -n '1{$!p;}'; fi ;;
+    case "$1 $2" in
+    *_ROLLBACK_COMPLETE\ * | *\  | *-back-to-*) way_back | tail -n 2 | sed -n '1{$!p;}' ;;
+    *) way_back | tail -n 1 ;;
     esac
 }

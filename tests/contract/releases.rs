@@ -60,6 +60,8 @@ fn a_deploy_whose_end_nobody_saw_runs_unless_it_was_taken_back() {
     let unseen = "20260103T000000Z-v3";
     assert_eq!(goes_to(&[OLD, GOOD], COMPLETE, unseen).as_deref(), Some(GOOD));
     assert_eq!(goes_to(&[OLD, GOOD], "UPDATE_ROLLBACK_COMPLETE", unseen).as_deref(), Some(OLD));
+    let back = "20260103T002000Z-back-to-v2-3-gabc-dirty";
+    assert_eq!(goes_to(&[OLD, GOOD, BAD], COMPLETE, back).as_deref(), Some(GOOD), "a rollback is gone through again");
 }
 
 #[test]
