@@ -32,11 +32,11 @@ async fn a_backlog_that_grows_while_nothing_drains_is_a_warning_however_small_an
     assert_eq!(body["status"]["details"], json!({"totalWaiting": 40, "lastTicks": [0, 10, 20]}));
 }
 
-/// A board on which the breakers of these models are open: until ten seconds from now, or since ten seconds ago.
-fn open(models: &[&str], is_over: bool) -> Board {
+/// A board on which the breakers of these models opened for ten seconds so many seconds ago.
+fn open(models: &[&str], since: i64) -> Board {
     let breaker = |name: &&str| {
         let config = BreakerConfig { open_seconds: 10, ..BreakerConfig::default() };
-        let at = if is_over { ago(20) } else { ago(0) };
+        let at = ago(since);
         let breaker = Breaker::closed(model(name), at).tripped(&config, FailureCode::ProviderUnavailable, at).unwrap();
         (model(name), breaker)
     };
@@ -49,27 +49,16 @@ async fn one_provider_that_is_down_degrades_and_no_provider_at_all_is_unhealthy(
     let pin = Pin { to: vec![model("a::m")], reason: "r".into(), by: "b".into(), at: ago(9) };
     let disabled = |names: &[&str]| Board { disabled: names.iter().map(|name| off(name)).collect(), ..Board::default() };
     for (told, checks, code, states, words) in [
-        (
-            "a breaker is open",
-            Scripted { board: open(&["a::m"], false), ..Scripted::default() },
-            200,
-            ["degraded", "healthy"],
-            "is open until",
-        ),
-        (
-            "both are",
-            Scripted { board: open(&["a::m", "b::n"], false), ..Scripted::default() },
-            503,
-            ["unhealthy"; 2],
-            "provider_unavailable",
-        ),
+        ("a breaker is open", Scripted { board: open(&["a::m"], 0), ..Scripted::default() }, 200, ["degraded", "healthy"], "is open until"),
+        ("both are", Scripted { board: open(&["a::m", "b::n"], 0), ..Scripted::default() }, 503, ["unhealthy"; 2], "provider_unavailable"),
         (
             "both were",
-            Scripted { board: open(&["a::m", "b::n"], true), ..Scripted::default() },
+            Scripted { board: open(&["a::m", "b::n"], 20), ..Scripted::default() },
             200,
             ["degraded"; 2],
             "the next call tries it",
         ),
+        ("both were long ago", Scripted { board: open(&["a::m", "b::n"], 400), ..Scripted::default() }, 200, ["healthy"; 2], ""),
         ("one refuses", Scripted { refusing: &["a"], ..Scripted::default() }, 200, ["degraded", "healthy"], "takes no connections"),
         ("both refuse", Scripted { refusing: &["a", "b"], ..Scripted::default() }, 503, ["unhealthy"; 2], "takes no connections"),
         (

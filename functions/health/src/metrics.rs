@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use shared::domain::breaker::State;
 use shared::domain::clock::between;
 use shared::heartbeat::{Depth, Marks};
 use shared::metrics::catalogue::{BUCKETS, FAMILIES, Family, Kind, PREFIX};
@@ -42,10 +41,15 @@ pub(crate) fn text(survey: &Survey, sums: &Check<Vec<Sums>>) -> Result<String, S
     let latency = marks.arrived.map(|arrived| (String::new(), between(arrived.sent_at, arrived.at).as_secs_f64()));
     gauge(&mut text, "reprise_canary_latency_seconds", "How long the last canary waited for a worker", latency);
     let open = survey.board.iter().map(|board| {
-        let open = board.breakers.values().filter(|breaker| breaker.state != State::Closed);
+        let open = board.breakers.values().filter(|breaker| breaker.is_in_trouble(survey.at));
         (String::new(), number(open.count() as u64))
     });
-    gauge(&mut text, "reprise_breakers_open", "Models whose circuit breaker is not closed", open);
+    gauge(
+        &mut text,
+        "reprise_breakers_open",
+        "Models whose circuit breaker keeps calls away, or did so until five minutes ago and nobody has seen them well since",
+        open,
+    );
     fleet(&mut text, sums.as_ref()?);
     Ok(text)
 }

@@ -119,6 +119,9 @@ fn known(survey: &Survey, model: &ModelRef) -> Known {
 fn tried(board: &Board, model: &ModelRef, now: Timestamp) -> Known {
     let breaker = board.breaker(model, now);
     let cause = breaker.cause.as_deref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+    if !breaker.is_in_trouble(now) {
+        return Known::Well;
+    }
     match breaker.state {
         State::Closed => Known::Well,
         State::Open { until } if now < until => {

@@ -10,11 +10,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::config::interceptors::FinalizerInterceptorContextRef;
+use aws_sdk_dynamodb::config::interceptors::{BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef};
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_dynamodb::error::BoxError;
+use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 use super::items::{Item, Key, Table, n};
 use super::query::Stretch;
@@ -27,7 +28,7 @@ const METRICS: &str = "#metrics";
 /// Refusals that are answers: what was read has changed, or the request itself is at fault.
 const ANSWERS: [&str; 4] = ["ConditionalCheckFailed", "TransactionCanceled", "TransactionConflict", "ValidationException"];
 
-/// Counts calls that have failed when all of their attempts were made.
+/// Counts calls that have failed when all of their attempts were made, [`Spare`] ones left out.
 #[derive(Debug)]
 pub(super) struct CountsFailures(pub(super) Arc<Meter>);
 
@@ -40,9 +41,9 @@ impl Intercept for CountsFailures {
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if context.output_or_error().is_some_and(|done| done.is_ok()) {
+        if config.load::<Spare>().is_some() || context.output_or_error().is_some_and(|done| done.is_ok()) {
             return Ok(());
         }
         let refused = context.response().filter(|response| response.status().as_u16() == 400);
@@ -51,6 +52,29 @@ impl Intercept for CountsFailures {
         if !is_an_answer {
             self.0.store_error();
         }
+        Ok(())
+    }
+}
+
+/// Marks a call that nobody needs: that it failed says nothing of how the table serves callers.
+#[derive(Debug, Clone, Copy)]
+struct Spare;
+
+impl Storable for Spare {
+    type Storer = StoreReplace<Self>;
+}
+
+impl Intercept for Spare {
+    fn name(&self) -> &'static str {
+        "Spare"
+    }
+
+    fn read_before_execution(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(*self);
         Ok(())
     }
 }
@@ -81,6 +105,7 @@ impl Fleet for Table {
         let part = |verb: &str, of: &[String]| if of.is_empty() { String::new() } else { format!("{verb} {} ", of.join(", ")) };
         let expression = part("ADD", &adds) + &part("SET", &sets);
         let once = aws_sdk_dynamodb::config::Builder::new()
+            .interceptor(Spare)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(PATIENCE).build());
         let sent = update.update_expression(expression.trim_end()).customize().config_override(once).send().await;

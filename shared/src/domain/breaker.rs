@@ -14,6 +14,8 @@ use super::clock::{after, between, rfc3339_millis};
 use super::definition::ModelRef;
 use super::failure::FailureCode;
 
+/// How long what a breaker knows is news: nobody has to ask a model once it may be asked again, so a breaker may stand as it is for ever.
+const NEWS: Duration = Duration::from_secs(300);
 /// Points of a failure; a refusal for want of room has half of them, since it passes by itself and costs little time.
 const FAILURE: u32 = 2;
 
@@ -193,6 +195,16 @@ impl Breaker {
             State::Closed => Verdict::Go,
             State::Open { until } | State::HalfOpen { probe_until: until, .. } if now < until => Verdict::Skip { until },
             State::Open { .. } | State::HalfOpen { .. } => Verdict::Probe,
+        }
+    }
+
+    /// Whether the model is in trouble as far as anybody knows: calls are kept away from it, or were until five minutes ago and it has not
+    /// been seen to be well since. One that nobody asks any more (others answer, an operator has switched it off) is in none.
+    #[must_use]
+    pub fn is_in_trouble(&self, now: Timestamp) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Open { until } | State::HalfOpen { probe_until: until, .. } => now < after(until, NEWS),
         }
     }
 

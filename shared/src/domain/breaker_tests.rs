@@ -78,6 +78,17 @@ fn a_probe_whose_request_was_wrong_has_reached_the_provider() {
 }
 
 #[test]
+fn a_model_is_in_trouble_while_calls_are_kept_away_and_for_five_minutes_after_that() {
+    let open = breaker().tripped(&config(), DOWN, at(0)).unwrap();
+    let half = open.probing(at(10), at(20)).unwrap();
+    for (breaker, now, is_in_trouble) in
+        [(&breaker(), 0, false), (&open, 9, true), (&open, 309, true), (&open, 310, false), (&half, 11, true), (&half, 320, false)]
+    {
+        assert_eq!(breaker.is_in_trouble(at(now)), is_in_trouble, "{breaker:?} at {now}");
+    }
+}
+
+#[test]
 fn it_opens_once_however_many_see_that_it_must() {
     let open = breaker().tripped(&config(), DOWN, at(0)).unwrap();
     assert_eq!(open.tripped(&config(), DOWN, at(1)), None);

@@ -24,7 +24,7 @@ pub struct Gauges {
     pub canary_latency: Option<Duration>,
     /// Runs that somebody should have looked at five minutes ago.
     pub stuck_runs: Option<u64>,
-    /// Models whose breaker is not closed.
+    /// Models whose breaker keeps calls away, or did so until a few minutes ago.
     pub breakers_open: Option<u64>,
     /// Messages on the dead-letter queue.
     pub dead_runs: Option<u64>,

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 
 use super::{Backlog, DueEntry, DueIndex, SHARDS};
 use crate::backup::Backups;
-use crate::domain::breaker::State;
 use crate::domain::clock::{Clock, between};
 use crate::domain::state::RunState;
 use crate::engine::Breakers;
@@ -63,7 +62,7 @@ impl Lookout {
         let marks = known(marks, "the marks");
         let arrived = marks.and_then(|marks| marks.arrived);
         let open = known(board, "the breakers").map(|board| {
-            let open = board.breakers.values().filter(|breaker| breaker.state != State::Closed);
+            let open = board.breakers.values().filter(|breaker| breaker.is_in_trouble(now));
             u64::try_from(open.count()).unwrap_or(u64::MAX)
         });
         Gauges {

@@ -36,6 +36,7 @@ pub(super) fn kind(pk: &str, sk: &str) -> &'static str {
         _ if pk == "#providers" => "word",
         _ if pk.starts_with("#failures#") => "failures",
         _ if pk == "#heartbeat" || pk == "#probe" => "heartbeat",
+        _ if pk == "#metrics" => "sums",
         _ if pk == "#jobs" => "open_job",
         _ if is_of("jobs") || is_of("job") => "job",
         _ if pk.starts_with("#letter") => "letter",
@@ -47,7 +48,7 @@ pub(super) fn kind(pk: &str, sk: &str) -> &'static str {
 
 /// Whether it says only how things are at this moment: such items are left out, because they would be untrue later.
 pub(super) fn is_passing(kind: &str) -> bool {
-    matches!(kind, "delta" | "breaker" | "failures" | "heartbeat" | "noted_backup")
+    matches!(kind, "delta" | "breaker" | "failures" | "heartbeat" | "sums" | "noted_backup")
 }
 
 /// The order of writing. What a reader begins with comes last: a run that is seen is whole, and so is a conversation.

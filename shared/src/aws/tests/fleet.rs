@@ -44,6 +44,9 @@ async fn adding_is_tried_once_because_a_second_try_might_count_twice() {
     let (table, log) = table(|_, _| (500, json!({})));
     assert!(table.add("agent-api", 0, &deltas()).await.is_err());
     assert_eq!(log.lock().unwrap().len(), 1);
+    assert_eq!(store_errors(&table), 0.0, "nobody needs that write, so no alarm hears of it");
+    assert!(table.sums().await.is_err());
+    assert_eq!(store_errors(&table), 1.0, "of a read that somebody waits for it does");
 }
 
 #[tokio::test]
