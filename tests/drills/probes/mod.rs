@@ -194,7 +194,7 @@ fn dead_letters(stack: &Stack) {
 
 /// The rows about who gives no sign of life. The consumer is paused, and has been for longer than [`DEAD`].
 fn signs<'a>(stack: &'a Stack, paused: Paused<'a>) {
-    let arrived = mark(stack, "worker", "at").expect("a canary has arrived");
+    let arrived = mark(stack, "worker", "at").unwrap();
     wait_until_old("a canary that is old", arrived, DEAD);
     let sent = tick(stack);
     {
