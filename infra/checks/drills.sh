@@ -22,7 +22,7 @@ export REPRISE_TEST_TRACES="http://127.0.0.1:${DRILLS_TRACES_PORT:-4370}"
 # Short times, so that what is wrong shows while a test can wait for it.
 reprise stack up --no-ask \
     --parameter LeaseSeconds=16 --parameter ModelTimeoutSeconds=10 --parameter MaxAttempts=2 --parameter InlineSeconds=3 \
-    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 --parameter PageWaitSeconds=2 \
+    --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 --parameter PageWaitSeconds=2 --parameter LessUrgentPageWaitSeconds=4 --parameter DailyBudgetUsd=1000 \
     --parameter TracesEndpoint="$REPRISE_TEST_TRACES"
 
 # One after the other: a fault is for the whole stack.

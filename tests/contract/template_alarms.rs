@@ -181,9 +181,100 @@ fn a_page_waits_for_its_explanation() {
             "store-trouble" => None,
             "provider-trouble" | "work-stopped" => Some("StoreTrouble"),
             "runs-trouble" | "api-trouble" => Some("CauseUpstream"),
-            _ => Some("CauseKnown"),
+            "service-degraded" => Some("CauseKnown"),
+            _ => Some("CauseTold"),
         };
         assert_eq!(suppressor, expected, "{}", alarm.name);
+    }
+}
+
+/// A P1 does not hide in a P2: neither under it, nor as one of many signs of it.
+#[test]
+fn nothing_is_kept_quiet_by_what_is_less_urgent() {
+    let (alarms, references) = (alarms(), names_by_logical_id());
+    let urgency = |name: &str| said(alarms.iter().find(|alarm| alarm.name == name).unwrap()).0;
+    let mut looked_at = 0;
+    for composite in alarms.iter().filter(|alarm| alarm.is_composite) {
+        let own = urgency(&composite.name);
+        for member in below(composite, &references) {
+            let of_member = urgency(&member);
+            if composite.name.starts_with("cause-") {
+                // It keeps others quiet for the sake of its least urgent member.
+                assert!(of_member <= own, "{} is {own} and on for {member}, which is {of_member}", composite.name);
+            } else if member != "provider-trouble" {
+                // (work-stopped names that one to leave out what it explains.)
+                assert!(own <= of_member, "{} pages {own} for {member}, which is {of_member}", composite.name);
+            }
+        }
+        if let Some(suppressor) = referenced(&composite.properties["ActionsSuppressor"]) {
+            let above = urgency(&references[suppressor]);
+            assert!(above <= own, "{suppressor} is {above} and keeps {} quiet, which is {own}", composite.name);
+            looked_at += 1;
+        }
+    }
+    assert!(looked_at >= 6, "the rule looks at what it should");
+    let down = alarms.iter().find(|alarm| alarm.name == "ServiceDown").unwrap();
+    assert!(acts(down), "what is P0 pages by itself");
+}
+
+/// When an alarm goes off after its cause began: at the earliest, and at the latest on a deployment that is otherwise well.
+fn goes_off_after(alarm: &Alarm) -> (u64, u64) {
+    let properties = &alarm.properties;
+    let number = |value: &Value| value.as_u64();
+    let period = number(&properties["Period"]).or_else(|| number(&properties["Metrics"][0]["MetricStat"]["Period"])).unwrap();
+    let periods = number(&properties["DatapointsToAlarm"]).or_else(|| number(&properties["EvaluationPeriods"])).unwrap();
+    // An age has to be reached first, and is told by the next tick of a minute.
+    let is_an_age = properties["MetricName"].as_str().is_some_and(|name| name.contains("Age"));
+    let reached = if is_an_age { number(&properties["Threshold"]).unwrap() } else { 0 };
+    (reached + period * (periods - 1), reached + period * periods + 60)
+}
+
+/// Causes are often seen later than what they break: a page waits for as long as that takes.
+#[test]
+fn a_page_waits_until_the_cause_can_be_seen() {
+    let (alarms, template) = (alarms(), Template::read("template.yaml"));
+    let find = |name: &str| alarms.iter().find(|alarm| alarm.name == name).unwrap();
+    for (sign, page, cause) in [
+        ("queue-consumer-errors", "platform-trouble", "heartbeat-missing"),
+        ("queue-consumer-throttles", "platform-trouble", "heartbeat-missing"),
+        ("stuck-runs", "platform-trouble", "heartbeat-missing"),
+        ("sweeper-errors", "platform-trouble", "DatabaseConnectionFailures"),
+        ("agent-api-errors", "platform-trouble", "ServiceDown"),
+        ("heartbeat-missing", "work-stopped", "table-throttled"),
+        ("heartbeat-missing", "work-stopped", "DatabaseConnectionFailures"),
+        ("dead-letters", "letters-left", "breaker-open"),
+        ("dead-letters", "letters-left", "heartbeat-missing"),
+    ] {
+        let wait = referenced(&find(page).properties["ActionsSuppressorWaitPeriod"]).unwrap();
+        let wait = template.0["Parameters"][wait]["Default"].as_u64().unwrap();
+        let (earliest, latest) = (goes_off_after(find(sign)).0 + wait, goes_off_after(find(cause)).1);
+        assert!(earliest >= latest, "{page} pages {earliest} s after {cause}'s cause, which is seen after {latest} s");
+    }
+}
+
+/// An alarm on a name that no function writes is never on.
+#[test]
+fn each_metric_of_our_own_is_named_in_the_functions_sources() {
+    let mut folders = vec![root().join("shared/src"), root().join("functions")];
+    let mut sources = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else if entry.path().extension().is_some_and(|ending| ending == "rs") {
+                sources += &fs::read_to_string(entry.path()).unwrap();
+            }
+        }
+    }
+    let mut read = BTreeSet::new();
+    for alarm in alarms().iter().filter(|alarm| !alarm.is_composite) {
+        let queries = alarm.properties["Metrics"].as_array().cloned().unwrap_or_default();
+        let metrics = queries.iter().map(|query| &query["MetricStat"]["Metric"]).chain([&alarm.properties]);
+        read.extend(metrics.filter(|metric| metric["Namespace"] == "Reprise").map(|metric| text(&metric["MetricName"]).to_owned()));
+    }
+    assert!(read.len() > 10, "the rule looks at what it should: {read:?}");
+    for name in read {
+        assert!(sources.contains(&format!("\"{name}\"")), "no function writes {name}");
     }
 }
 
@@ -241,7 +332,7 @@ fn burn_rates_look_at_two_windows_each() {
                     _ => 259_200,
                 };
                 assert_eq!(seconds, wanted, "{name}-{window}");
-                let formula = text(&one.properties["Metrics"][2]["Expression"]["Fn::Sub"]);
+                let formula = text(&each(&one.properties["Metrics"]).last().unwrap()["Expression"]["Fn::Sub"]);
                 assert!(formula.contains("MinRequests"), "{name}-{window} has no guard against little traffic: {formula}");
             }
         }

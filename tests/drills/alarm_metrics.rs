@@ -21,7 +21,7 @@ const NOT_HERE: [(&str, &str); 12] = [
     ("WriteThrottleEvents", "DynamoDB emits it when it throttles; the emulator does so for injected faults"),
     ("StoreErrors", "emitted when a call of the table has failed for good"),
     ("BackupAgeHours", "emitted once a backup was verified"),
-    ("BudgetUsedPercent", "emitted where an agent or tenant has a budget"),
+    ("RunCapUsedPercent", "emitted where a run's agent has caps"),
     ("Reflections", "emitted where an agent looks at its answer again; none of infra/agents does"),
     ("ReflectionFailures", "emitted where an agent looks at its answer again; none of infra/agents does"),
     ("Retries", "emitted by a second attempt"),

@@ -64,7 +64,7 @@ def judge(alarm: dict[str, Any], now: float, lookup: Lookup, statistic: Statisti
     needed = int(alarm.get("DatapointsToAlarm") or periods)
     threshold = float(alarm.get("Threshold", 0))
     breaches = _BREACHES[alarm["ComparisonOperator"]]
-    missing = alarm.get("TreatMissingData") or "missing"
+    missing = "ignore" if _is_of_dynamodb(alarm) else alarm.get("TreatMissingData") or "missing"
     values = _values(alarm, periods, now, lookup, statistic)
     shown = ", ".join("none" if value is None else f"{value:.6g}" for value in values)
     if missing in ("missing", "ignore") and all(value is None for value in values):
@@ -75,6 +75,12 @@ def judge(alarm: dict[str, Any], now: float, lookup: Lookup, statistic: Statisti
     return Judgement(
         state, f"Threshold Crossed: {sum(breaching)} of {periods} datapoints [{shown}] were {alarm['ComparisonOperator']} {threshold:g} ({needed} needed)."
     )
+
+
+def _is_of_dynamodb(alarm: dict[str, Any]) -> bool:
+    """Whether CloudWatch ignores missing data whatever the alarm says."""
+    stats = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics") or [] if query.get("MetricStat")]
+    return any(metric.get("Namespace") == "AWS/DynamoDB" for metric in [alarm, *stats])
 
 
 def _values(alarm: dict[str, Any], periods: int, now: float, lookup: Lookup, statistic: Statistic) -> list[Value]:

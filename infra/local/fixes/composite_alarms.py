@@ -2,7 +2,8 @@
 
 Upstream: `AWS::CloudWatch::CompositeAlarm` is an unknown type (the API's PutCompositeAlarm works), and `ActionsSuppressor` is ignored. Here, as
 on AWS, a composite alarm with a suppressor waits before it acts (`ActionsSuppressorWaitPeriod`); it does not act while the suppressor is in
-ALARM, and for `ActionsSuppressorExtensionPeriod` after that. OK actions follow only an ALARM that acted.
+ALARM, and for `ActionsSuppressorExtensionPeriod` after that. OK actions follow only an ALARM that acted, and are lost while the suppressor is in ALARM.
+Unlike on AWS, what begins in the extension period is not suppressed by it.
 Reference: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-combining.html
 """
 
@@ -47,10 +48,10 @@ def apply() -> None:
         key = (get_account_id(), get_region(), alarm["AlarmName"])
         if new == "ALARM" and alarm.get("ActionsSuppressor"):
             _hold(key, alarm, _Held("Alarm" if _suppresses(alarm) else "WaitPeriod", time.time(), old, reason))
-        elif _held.pop(key, None) is None:
-            stock(alarm, old, new, reason)
-        else:
+        elif _held.pop(key, None) is not None:
             alarm.pop("ActionsSuppressedBy", None)
+        elif not (alarm.get("ActionsSuppressor") and _suppresses(alarm)):
+            stock(alarm, old, new, reason)
 
     def release(now: float) -> None:
         for key, held in list(_held.items()):

@@ -58,6 +58,11 @@ class Judging(unittest.TestCase):
         self.assertEqual(state((None, 11, None), TreatMissingData="breaching"), "ALARM")
         self.assertEqual(state((None, 11, 11), TreatMissingData="notBreaching"), "OK")
 
+    def test_missing_data_of_dynamodb_is_ignored_whatever_the_alarm_says(self) -> None:
+        of_dynamodb = {"Namespace": "AWS/DynamoDB", "TreatMissingData": "notBreaching", "StateValue": "ALARM"}
+        self.assertEqual(state((None, None, None), **of_dynamodb), "ALARM")
+        self.assertEqual(state((1, 1, 1), **of_dynamodb), "OK")
+
     def test_values_before_the_window_and_after_now_do_not_count(self) -> None:
         points = [*series(1), {"Timestamp": _NOW + 5, "Value": 50, "Unit": "None", "Dimensions": {}}, *series(None, None, None, 99)]
         alarm = {"Namespace": "N", "MetricName": "M", "Statistic": "Maximum", "EvaluationPeriods": 3, "DatapointsToAlarm": 1, "Threshold": 10}
