@@ -18,15 +18,23 @@ def record(operation: str, body: str, status: int, fault: str, duration_ms: floa
     """Count one call of DynamoDB; a body that does not say which table is left out."""
     if (table := table_of(body)) is None:
         return
-    each = {"TableName": table, "Operation": operation}
+    each, resource = {"TableName": table, "Operation": operation}, {"TableName": table}
+    if index := _index_of(body):
+        # As on AWS, the refusal of an index is not the table's.
+        resource["GlobalSecondaryIndexName"] = index
     if fault == "throttle":
         event = "ReadThrottleEvents" if operation in _READS else "WriteThrottleEvents"
-        cloudwatch.record_metric(_NAMESPACE, event, 1, "Count", {"TableName": table})
+        cloudwatch.record_metric(_NAMESPACE, event, 1, "Count", resource)
         cloudwatch.record_metric(_NAMESPACE, "ThrottledRequests", 1, "Count", each)
     elif status >= 500:
         cloudwatch.record_metric(_NAMESPACE, "SystemErrors", 1, "Count", each)
     elif status == 200:
         cloudwatch.record_metric(_NAMESPACE, "SuccessfulRequestLatency", duration_ms, "Milliseconds", each)
+
+
+def _index_of(body: str) -> str | None:
+    _, found, rest = body.partition('"IndexName":"')
+    return rest.partition('"')[0] if found else None
 
 
 def table_of(body: str) -> str | None:

@@ -27,6 +27,8 @@ use crate::metrics::fleet::{Deltas, Fleet, PATIENCE, Sums};
 const METRICS: &str = "#metrics";
 /// Refusals that are answers: what was read has changed, or the request itself is at fault.
 const ANSWERS: [&str; 4] = ["ConditionalCheckFailed", "TransactionCanceled", "TransactionConflict", "ValidationException"];
+/// Why a cancelled transaction is none: the table has refused a part of it.
+const REFUSALS: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
 
 /// Counts calls that have failed when all of their attempts were made, [`Spare`] ones left out.
 #[derive(Debug)]
@@ -48,8 +50,7 @@ impl Intercept for CountsFailures {
         }
         let refused = context.response().filter(|response| response.status().as_u16() == 400);
         let body = refused.and_then(|response| response.body().bytes()).unwrap_or_default();
-        let is_an_answer = ANSWERS.iter().any(|name| body.windows(name.len()).any(|part| part == name.as_bytes()));
-        if !is_an_answer {
+        if !is_an_answer(body) {
             self.0.store_error();
         }
         Ok(())
@@ -77,6 +78,12 @@ impl Intercept for Spare {
         config.interceptor_state().store_put(*self);
         Ok(())
     }
+}
+
+/// Whether the body of a refusal is an answer and no failure.
+fn is_an_answer(body: &[u8]) -> bool {
+    let names = |words: &[&str]| words.iter().any(|word| body.windows(word.len()).any(|part| part == word.as_bytes()));
+    names(&ANSWERS) && !names(&REFUSALS)
 }
 
 impl Table {
@@ -122,4 +129,20 @@ fn sums_of(item: Item) -> Option<Sums> {
     let function = item.get("sk")?.as_s().ok()?.split('#').next()?.to_owned();
     let numbers = item.into_iter().filter_map(|(name, value)| Some((name, value.as_n().ok()?.parse().ok()?)));
     Some(Sums { function, numbers: numbers.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_an_answer;
+
+    #[test]
+    fn a_transaction_that_the_table_has_refused_is_no_answer() {
+        let cancelled = |reasons: &str| format!(r#"{{"__type":"TransactionCanceledException","message":"[{reasons}]"}}"#);
+        assert!(is_an_answer(cancelled("None, ConditionalCheckFailed").as_bytes()));
+        assert!(is_an_answer(cancelled("TransactionConflict, None").as_bytes()));
+        assert!(!is_an_answer(cancelled("None, ThrottlingError").as_bytes()));
+        assert!(!is_an_answer(cancelled("ProvisionedThroughputExceeded, None").as_bytes()));
+        assert!(!is_an_answer(br#"{"__type":"ProvisionedThroughputExceededException"}"#));
+        assert!(!is_an_answer(br#"{"__type":"AccessDeniedException"}"#));
+    }
 }

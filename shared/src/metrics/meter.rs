@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::catalogue::Counter;
 use super::measured::{Dimension, Measured, Unit};
+use crate::domain::breaker;
 use crate::domain::failure::FailureCode;
 use crate::domain::step::Usage;
 
@@ -98,7 +99,9 @@ impl Meter {
                 ModelEnd::Failed(code) => Some(code),
             };
             let is_limited = failed == Some(FailureCode::ProviderRateLimited);
-            for (name, counts) in [("ModelCalls", true), ("ModelErrors", failed.is_some()), ("ModelRateLimited", is_limited)] {
+            // What is wrong with a request is no failure of its provider, as for its breaker.
+            let is_an_error = failed.is_some_and(breaker::counts);
+            for (name, counts) in [("ModelCalls", true), ("ModelErrors", is_an_error), ("ModelRateLimited", is_limited)] {
                 m.point(&dimension, name, Unit::Count, f64::from(u8::from(counts)));
             }
             m.point(&dimension, "ModelMs", Unit::Milliseconds, millis(call.took));
