@@ -24,6 +24,8 @@ const GROWN_BY: u64 = 10;
 /// The marks as they stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {
+    /// When the sweeper was first at work: how long the deployment has been there.
+    pub first_swept_at: Option<Timestamp>,
     /// When the sweeper was last at work.
     pub swept_at: Option<Timestamp>,
     /// What stood on the tasks queue in its last ticks, the oldest first; at most [`REMEMBERED`].

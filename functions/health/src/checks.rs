@@ -127,7 +127,11 @@ impl Checks for RealChecks {
         let models = ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
         // Without an address of its own the provider is a public service: that it is configured is what can be known for free.
         let Some(address) = models.provider(name).base_url.as_deref().and_then(host_and_port) else { return Ok(()) };
-        TcpStream::connect(&address).await.map(|_| ()).map_err(|_| format!("{address} takes no connections"))
+        // The address is for the log: every tenant may read what probes say.
+        TcpStream::connect(&address).await.map(|_| ()).map_err(|error| {
+            tracing::warn!(provider = name, address, %error, "a provider's address takes no connections");
+            "its address takes no connections".to_owned()
+        })
     }
 
     async fn table(&self) -> Check<Seen> {

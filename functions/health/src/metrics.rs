@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use shared::domain::clock::between;
@@ -13,17 +14,22 @@ use shared::metrics::fleet::Sums;
 use crate::checks::Check;
 use crate::survey::Survey;
 
-/// Series that are there from the start: a rate sees only what rises above a value that it has seen before, so of a series that begins with its
-/// first failure it would see none.
-const ZEROS: [(&str, &str); 7] = [
-    ("requests_total", r#",status="200""#),
-    ("requests_total", r#",status="500""#),
-    ("requests_total", r#",status="503""#),
+/// Who answers requests that are counted, and who works on runs.
+const ANSWERING: [&str; 3] = ["agent-api", "operator-api", "dlq-redrive"];
+const WORKING: [&str; 2] = ["agent-api", "queue-consumer"];
+/// Counters of every function, of those that answer, of those that work, of each agent that they have met, of each provider.
+const OF_ALL: [(&str, &str); 4] = [
     ("retries_total", ""),
     ("db_connection_errors_total", ""),
     ("dead_letters_total", r#",direction="in""#),
     ("dead_letters_total", r#",direction="out""#),
 ];
+const OF_ANSWERING: [u16; 5] = [200, 500, 502, 503, 504];
+const OF_WORKING: [&str; 2] = ["runs_bad_total", "reflection_failures_total"];
+const OUTCOMES: [&str; 3] = ["completed", "failed", "dead"];
+const CODES: [&str; 4] = ["provider_timeout", "provider_unavailable", "provider_rate_limited", "provider_auth"];
+/// How long what a sandbox said of its memory is true: it may be gone, and nobody takes its word back.
+const WORD: Duration = Duration::from_secs(300);
 
 /// The text, or the first thing that could not be read.
 pub(crate) fn text(survey: &Survey, sums: &Check<Vec<Sums>>) -> Result<String, String> {
@@ -50,7 +56,8 @@ pub(crate) fn text(survey: &Survey, sums: &Check<Vec<Sums>>) -> Result<String, S
         "Models whose circuit breaker keeps calls away, or did so until five minutes ago and nobody has seen them well since",
         open,
     );
-    fleet(&mut text, sums.as_ref()?);
+    let providers: Vec<&str> = survey.models.iter().flatten().map(|model| model.provider.as_str()).collect();
+    fleet(&mut text, sums.as_ref()?, &providers, survey.at);
     Ok(text)
 }
 
@@ -73,10 +80,12 @@ fn gauge(text: &mut String, name: &str, help: &str, samples: impl IntoIterator<I
 }
 
 /// What the fleet has counted, by function: its shards are one.
-fn fleet(text: &mut String, sums: &[Sums]) {
+fn fleet(text: &mut String, sums: &[Sums], providers: &[&str], now: Timestamp) {
     let mut numbers: BTreeMap<(&str, String), f64> = BTreeMap::new();
     for Sums { function, numbers: of_shard } in sums {
-        for (counter, value) in of_shard {
+        let told_at = of_shard.get("reported_timestamp_seconds").copied().unwrap_or_default();
+        let is_fresh = now.as_duration().as_secs_f64() - told_at < WORD.as_secs_f64();
+        for (counter, value) in of_shard.iter().filter(|(name, _)| is_fresh || !name.starts_with("memory_")) {
             let (name, labels) = counter.strip_suffix('}').and_then(|counter| counter.split_once('{')).unwrap_or((counter, ""));
             let labels = if labels.is_empty() { String::new() } else { format!(",{labels}") };
             let number = numbers.entry((name, format!(r#"function="{function}"{labels}"#))).or_default();
@@ -84,10 +93,8 @@ fn fleet(text: &mut String, sums: &[Sums]) {
             *number = if is_gauge { number.max(*value) } else { *number + value };
         }
     }
-    for function in sums.iter().map(|sums| &sums.function) {
-        for (name, labels) in ZEROS {
-            numbers.entry((name, format!(r#"function="{function}"{labels}"#))).or_default();
-        }
+    for (name, labels) in zeros(&numbers, sums, providers) {
+        numbers.entry((name, labels)).or_default();
     }
     for family in &FAMILIES {
         let name = format!("{PREFIX}{}", family.name);
@@ -101,6 +108,32 @@ fn fleet(text: &mut String, sums: &[Sums]) {
             Kind::Histogram => histogram(text, &name, family, &numbers),
         }
     }
+}
+
+/// Series that are there from the start: a rate sees only what rises above a value that it has seen before, so of a series that begins with its
+/// first failures it would see none of them.
+fn zeros(numbers: &BTreeMap<(&str, String), f64>, sums: &[Sums], providers: &[&str]) -> Vec<(&'static str, String)> {
+    let mut zeros = Vec::new();
+    for function in sums.iter().map(|sums| sums.function.as_str()).collect::<BTreeSet<_>>() {
+        let mut zero = |name: &'static str, labels: &str| zeros.push((name, format!(r#"function="{function}"{labels}"#)));
+        OF_ALL.iter().for_each(|(name, labels)| zero(name, labels));
+        if ANSWERING.contains(&function) {
+            OF_ANSWERING.iter().for_each(|status| zero("requests_total", &format!(r#",status="{status}""#)));
+        }
+        if !WORKING.contains(&function) {
+            continue;
+        }
+        OF_WORKING.iter().for_each(|name| zero(name, ""));
+        for provider in providers {
+            CODES.iter().for_each(|code| zero("llm_api_errors_total", &format!(r#",provider="{provider}",code="{code}""#)));
+        }
+        let begin = format!(r#"function="{function}",agent="#);
+        let runs = numbers.keys().filter(|(name, labels)| *name == "runs_total" && labels.starts_with(&begin));
+        for (agent, _) in runs.filter_map(|(_, labels)| labels[begin.len()..].rsplit_once(",outcome=")) {
+            OUTCOMES.iter().for_each(|outcome| zero("runs_total", &format!(r#",agent={agent},outcome="{outcome}""#)));
+        }
+    }
+    zeros
 }
 
 /// The table holds each observation in its own bucket; Prometheus wants each bucket with all below it.
@@ -161,7 +194,7 @@ mod tests {
         );
         let second = sums("agent-api", &[(r#"requests_total{status="200"}"#, 3.0), ("memory_usage_bytes", 5.0)]);
         let mut text = String::new();
-        fleet(&mut text, &[first, second]);
+        fleet(&mut text, &[first, second], &[], Timestamp::UNIX_EPOCH);
         for line in [
             r#"reprise_requests_total{function="agent-api",status="200"} 5"#,
             r#"reprise_request_duration_seconds_bucket{function="agent-api",le="0.01"} 1"#,
@@ -174,5 +207,31 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn failures_begin_at_zero_where_they_can_happen() {
+        let worker = sums("queue-consumer", &[(r#"runs_total{agent="helper",outcome="completed"}"#, 2.0)]);
+        let mut text = String::new();
+        fleet(&mut text, &[worker, sums("sweeper", &[])], &["openai"], Timestamp::UNIX_EPOCH);
+        for line in [
+            r#"reprise_runs_total{function="queue-consumer",agent="helper",outcome="completed"} 2"#,
+            r#"reprise_runs_total{function="queue-consumer",agent="helper",outcome="dead"} 0"#,
+            r#"reprise_runs_bad_total{function="queue-consumer"} 0"#,
+            r#"reprise_llm_api_errors_total{function="queue-consumer",provider="openai",code="provider_timeout"} 0"#,
+            r#"reprise_db_connection_errors_total{function="sweeper"} 0"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("reprise_requests_total{"), "neither answers requests: {text}");
+    }
+
+    #[test]
+    fn what_a_sandbox_said_of_its_memory_is_forgotten() {
+        let said = |bytes, at| sums("agent-api", &[("memory_usage_bytes", bytes), ("reported_timestamp_seconds", at)]);
+        let mut text = String::new();
+        fleet(&mut text, &[said(9.0, 1_000.0), said(5.0, 1_200.0)], &[], Timestamp::from_second(1_301).unwrap());
+        assert!(text.contains("reprise_memory_usage_bytes{function=\"agent-api\"} 5\n"), "{text}");
+        assert!(text.contains("reprise_reported_timestamp_seconds{function=\"agent-api\"} 1200\n"), "{text}");
     }
 }

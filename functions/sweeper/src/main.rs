@@ -35,7 +35,6 @@ async fn main() -> Result<(), Error> {
     let watchman = Watchman { store: table.clone(), queue: jobs, clock: clock.clone() };
     let lookout = Lookout {
         index: table.clone(),
-        journal: table.clone(),
         signs: table.clone(),
         breakers: table.clone(),
         backups: table.clone(),

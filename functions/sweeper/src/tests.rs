@@ -3,12 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use shared::domain::breaker::{Breaker, BreakerConfig};
 use shared::domain::clock::{Clock, between};
+use shared::domain::definition::ModelRef;
+use shared::domain::failure::FailureCode;
 use shared::domain::state::RunState;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
 use shared::fakes::{FixedClock, MemoryBreakers, MemoryFleet, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, a_run};
-use shared::heartbeat::{Depth, Heartbeats};
+use shared::heartbeat::{Depth, Heartbeats, Marks};
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{CanaryQueue, Caretaker};
 
@@ -89,7 +92,6 @@ fn world() -> World {
     let reporter = Reporter::new(&Environment::of(|_| None), "sweeper", Arc::default(), fleet.clone(), clock.clone());
     let lookout = Lookout {
         index: store.clone(),
-        journal: store.clone(),
         signs: fleet.clone(),
         breakers: Arc::new(MemoryBreakers::default()),
         backups: Arc::new(MemoryTable::default()),
@@ -144,10 +146,36 @@ async fn a_tick_tells_what_it_sees_of_the_whole_deployment() {
     w.store.put(a_run(&"acme".parse().unwrap(), begun));
     w.clock.advance(Duration::from_secs(400));
     let seen = w.schedule.lookout.look().await;
-    assert_eq!((seen.stuck_runs, seen.oldest_queued), (Some(1), Some(Duration::from_secs(400))));
+    assert_eq!(seen.stuck_runs, Some(1));
     assert_eq!((seen.breakers_open, seen.dead_runs, seen.queue_depth), (Some(0), Some(0), Some(0)));
     assert_eq!((seen.canary_age, seen.backup_age), (None, None), "there never was one");
     w.schedule.tick(in_seconds(&w.clock, 60)).await.unwrap();
     let told = w.fleet.told.lock().unwrap();
     assert_eq!((told[0].0.as_str(), told[0].1.counters["sweeper_ticks_total"]), ("sweeper", 1.0));
+}
+
+/// A deployment whose sweeper began then.
+struct Since(Timestamp);
+
+#[async_trait]
+impl shared::sweep::Signs for Since {
+    async fn marks(&self) -> Result<Marks, JournalError> {
+        Ok(Marks { first_swept_at: Some(self.0), ..Marks::default() })
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_has_backed_up_is_as_old_as_the_deployment_and_what_nobody_asks_any_more_is_not_open() {
+    let mut w = world();
+    let begun = w.clock.now();
+    let model: ModelRef = "openai::m".parse().unwrap();
+    let open = Breaker::closed(model.clone(), begun).tripped(&BreakerConfig::default(), FailureCode::ProviderTimeout, begun).unwrap();
+    let breakers = Arc::new(MemoryBreakers::default());
+    breakers.board.lock().unwrap().breakers.insert(model, open);
+    w.schedule.lookout = Lookout { signs: Arc::new(Since(begun)), breakers, ..w.schedule.lookout };
+    for (minutes, open) in [(5, 1), (6, 0)] {
+        w.clock.advance(after(begun, Duration::from_secs(minutes * 60)).duration_since(w.clock.now()).unsigned_abs());
+        let seen = w.schedule.lookout.look().await;
+        assert_eq!((seen.breakers_open, seen.backup_age), (Some(open), Some(Duration::from_secs(minutes * 60))));
+    }
 }

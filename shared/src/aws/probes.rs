@@ -85,8 +85,10 @@ impl Table {
             match item.get("sk").and_then(|sk| sk.as_s().ok()).map(String::as_str) {
                 Some(SWEEPER) => {
                     marks.swept_at = Some(time_of(&item, "at")?);
-                    let depths = item.get("depths").cloned().map(serde_dynamo::from_attribute_value).transpose();
-                    marks.depths = depths.map_err(unavailable)?.unwrap_or_default();
+                    marks.first_swept_at = time_of(&item, "first_at").ok();
+                    // Another version may have written them. They are written anew with each tick: until then there are none.
+                    let depths = item.get("depths").cloned().and_then(|depths| serde_dynamo::from_attribute_value(depths).ok());
+                    marks.depths = depths.unwrap_or_default();
                 }
                 Some(WORKER) => marks.arrived = Some(Arrival { sent_at: time_of(&item, "sent_at")?, at: time_of(&item, "at")? }),
                 Some(_) | None => found = found_of(&item),
@@ -155,11 +157,22 @@ mod tests {
         let rule = holding!(vec![
             item("found", &[("at_ms", n(1_000)), ("told", s("{}"))]),
             item("worker", &[("at", arrived), ("sent_at", at.clone())]),
-            item("sweeper", &[("at", at), ("depths", depths)]),
+            item("sweeper", &[("at", at.clone()), ("first_at", at), ("depths", depths)]),
         ]);
         let (marks, found) = table!(rule).signs().await.unwrap();
         let arrived = Arrival { sent_at: now(), at: after(now(), Duration::from_millis(64)) };
-        assert_eq!(marks, Marks { swept_at: Some(now()), depths: vec![DepthAt { at: now(), depth }], arrived: Some(arrived) });
+        assert_eq!(
+            marks,
+            Marks {
+                first_swept_at: Some(now()),
+                swept_at: Some(now()),
+                depths: vec![DepthAt { at: now(), depth }],
+                arrived: Some(arrived),
+            }
+        );
+        let odd = item("sweeper", &[("at", s("2026-01-02T03:04:05.678Z")), ("depths", s("of another version"))]);
+        let (odd, _) = table!(holding!(vec![odd])).signs().await.unwrap();
+        assert_eq!(odd, Marks { swept_at: Some(now()), ..Marks::default() }, "depths that cannot be read are none");
         assert_eq!(found, Some(Found { at: Timestamp::from_second(1).unwrap(), text: "{}".into() }));
         assert_eq!(table!(holding!(Vec::new())).signs().await.unwrap(), (Marks::default(), None));
         assert!(table!(holding!(vec![item("worker", &[])])).marks().await.is_err(), "a mark that says less is none");

@@ -74,14 +74,16 @@ impl Heartbeats for Table {
             .expression_attribute_values(":at", s(rfc3339_millis::format(at)))
             .expression_attribute_values(":tally", tally);
         let mark = match depth {
-            None => mark.update_expression("SET #at = :at, tally = :tally"),
+            None => mark.update_expression("SET #at = :at, first_at = if_not_exists(first_at, :at), tally = :tally"),
             // Two ticks at once may each miss what the other one saw; the next ones are whole again.
             Some(depth) => {
-                let mut depths = self.marks().await?.depths;
+                // That somebody was at work is told even if what was written before cannot be read.
+                let mut depths = self.marks().await.map(|marks| marks.depths).unwrap_or_default();
                 depths.push(DepthAt { at, depth });
                 let last = depths.len().saturating_sub(REMEMBERED);
                 let kept = serde_dynamo::to_attribute_value(&depths[last..]).map_err(unavailable)?;
-                mark.update_expression("SET #at = :at, tally = :tally, depths = :depths").expression_attribute_values(":depths", kept)
+                mark.update_expression("SET #at = :at, first_at = if_not_exists(first_at, :at), tally = :tally, depths = :depths")
+                    .expression_attribute_values(":depths", kept)
             }
         };
         mark.send().await.map(|_| ()).map_err(unavailable)

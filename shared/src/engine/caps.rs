@@ -11,15 +11,15 @@ impl Engine {
     pub(super) fn check_caps(&self, run: &Run, agent: &Agent, transcript: &Transcript, next: &Next) -> Result<(), Stop> {
         let (caps, name) = (&agent.caps, &agent.name);
         let over = |code, message: String| Err(Stop::Terminal(self.failure(run, code, message)));
+        let start = run.redriven.start;
+        let tokens = run.usage.input_tokens.saturating_add(run.usage.output_tokens).saturating_sub(start.tokens);
+        self.measure_budget(run, agent, tokens);
         if matches!(next, Next::Ended(_) | Next::Failed(..)) {
             return Ok(());
         }
         if transcript.steps_since_start() >= caps.steps {
             return over(FailureCode::StepLimit, format!("the agent `{name}` used its {} steps without an answer", caps.steps));
         }
-        let start = run.redriven.start;
-        let tokens = run.usage.input_tokens.saturating_add(run.usage.output_tokens).saturating_sub(start.tokens);
-        self.measure_budget(run, agent, tokens);
         if caps.tokens.is_some_and(|most| tokens >= most) {
             return over(FailureCode::TokenLimit, format!("the agent `{name}` used {tokens} tokens without an answer"));
         }

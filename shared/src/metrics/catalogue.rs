@@ -60,11 +60,12 @@ const fn gauge(name: &'static str, help: &'static str) -> Family {
 }
 
 /// All families that the fleet adds to.
-pub const FAMILIES: [Family; 22] = [
+pub const FAMILIES: [Family; 23] = [
     counter("requests_total", "Requests answered, by status; the probes are not counted"),
     histogram("request_duration_seconds", "Time until a request was answered, or its stream began"),
     counter("cold_starts_total", "Sandboxes that have begun to work"),
     counter("runs_total", "Runs that have ended, by outcome and agent; a run that is put back ends again"),
+    counter("runs_bad_total", "Runs that died, or failed by our own fault and not by what they were asked"),
     histogram("run_duration_seconds", "Time from a run's acceptance to its end"),
     histogram("step_duration_seconds", "Time of a step, by kind"),
     histogram("queue_wait_seconds", "Time from a run's becoming ready to a worker's taking it up, pauses after failures left out"),

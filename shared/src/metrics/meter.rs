@@ -127,9 +127,9 @@ impl Meter {
         });
     }
 
-    /// So much of what a run may use, in tokens or money, is used.
+    /// A run has used so much of what its agent lets it use, in tokens or money.
     pub fn budget(&self, percent: f64) {
-        self.measure(|m| m.point(&Dimension::Stack, "BudgetUsedPercent", Unit::Percent, percent));
+        self.measure(|m| m.point(&Dimension::Stack, "RunCapUsedPercent", Unit::Percent, percent));
     }
 
     /// A call of the table failed for good.

@@ -79,8 +79,11 @@ fn what_is_not_our_fault_spends_no_error_budget() {
         let meter = Meter::default();
         let (run, guard) = moved(run(), &[Command::Claim, command], code);
         meter.written(&[Write::Run(&run, guard)]);
-        let of_agent = &meter.take().points[&Dimension::Agent("assistant".into())];
+        let measured = meter.take();
+        let told: Vec<_> = measured.counters.iter().map(|(counter, value)| (counter.to_string(), *value)).collect();
+        let of_agent = &measured.points[&Dimension::Agent("assistant".into())];
         assert_eq!(of_agent["RunsBad"].values, [(bad, 1)], "{command:?} {code:?}");
+        assert_eq!(value(&told, "runs_bad_total"), bad, "{command:?} {code:?}");
     }
 }
 
@@ -157,7 +160,6 @@ fn everything() -> Meter {
         stuck_runs: Some(0),
         breakers_open: Some(0),
         dead_runs: Some(0),
-        oldest_queued: day,
         queue_depth: Some(0),
         backup_age: day,
     });

@@ -28,11 +28,9 @@ pub struct Gauges {
     pub breakers_open: Option<u64>,
     /// Messages on the dead-letter queue.
     pub dead_runs: Option<u64>,
-    /// How long the run waits for a worker that waits longest.
-    pub oldest_queued: Option<Duration>,
     /// Messages on the tasks queue that nobody has taken.
     pub queue_depth: Option<u64>,
-    /// Since the last copy of everything was verified.
+    /// Since the last copy of everything was verified; where there is none, since the deployment is there.
     pub backup_age: Option<Duration>,
 }
 
@@ -89,7 +87,6 @@ impl Meter {
             ("StuckRuns", Unit::Count, found.stuck_runs.map(number)),
             ("BreakersOpen", Unit::Count, found.breakers_open.map(number)),
             ("DeadRuns", Unit::Count, found.dead_runs.map(number)),
-            ("OldestQueuedSeconds", Unit::Seconds, seconds(found.oldest_queued)),
             ("QueueDepth", Unit::Count, found.queue_depth.map(number)),
             ("BackupAgeHours", Unit::None, seconds(found.backup_age).map(|seconds| seconds / 3600.0)),
         ];
@@ -152,6 +149,7 @@ fn ended(m: &mut Measured, run: &Run) {
     }
     m.point(&dimension, "RunMs", Unit::Milliseconds, took.as_secs_f64() * 1000.0);
     m.count(Counter::new("runs_total").with("agent", &run.agent).with("outcome", run.state.as_str()), 1.0);
+    m.count(Counter::new("runs_bad_total"), f64::from(u8::from(is_bad)));
     m.observe(&Counter::new("run_duration_seconds"), took.as_secs_f64());
 }
 

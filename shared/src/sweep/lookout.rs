@@ -7,12 +7,11 @@ use async_trait::async_trait;
 use futures_util::future::{join_all, join5};
 use jiff::Timestamp;
 
-use super::{Backlog, DueEntry, DueIndex, SHARDS};
+use super::{Backlog, DueIndex, SHARDS};
 use crate::backup::Backups;
 use crate::domain::clock::{Clock, between};
-use crate::domain::state::RunState;
 use crate::engine::Breakers;
-use crate::engine::ports::{Journal, JournalError};
+use crate::engine::ports::JournalError;
 use crate::heartbeat::Marks;
 use crate::metrics::Gauges;
 use crate::operate::DeadLetterQueue;
@@ -22,8 +21,6 @@ use crate::telemetry::chain;
 const STUCK: Duration = Duration::from_secs(300);
 /// Entries of each shard that are counted: with so many stuck it matters little how many more there are.
 const COUNTED: usize = 50;
-/// Entries of each shard whose runs are read for the longest wait.
-const READ: usize = 3;
 
 /// Where signs of life are read.
 #[async_trait]
@@ -36,8 +33,6 @@ pub trait Signs: Send + Sync {
 pub struct Lookout {
     /// What is due.
     pub index: Arc<dyn DueIndex>,
-    /// The records.
-    pub journal: Arc<dyn Journal>,
     /// The signs of life.
     pub signs: Arc<dyn Signs>,
     /// What is known of the providers.
@@ -56,10 +51,12 @@ impl Lookout {
     /// One look, all at once. What cannot be read is left out, and the log says why.
     pub async fn look(&self) -> Gauges {
         let now = self.clock.now();
-        let (marks, board, dead, depth, (stuck, oldest)) =
+        let (marks, board, dead, depth, stuck) =
             join5(self.signs.marks(), self.breakers.board(), self.dead_letters.depth(), self.backlog.waiting(), self.due(now)).await;
-        let backup = known(self.backups.last_backups(1).await, "the last backup").and_then(|last| last.into_iter().next());
         let marks = known(marks, "the marks");
+        let last = known(self.backups.last_backups(1).await, "the last backup");
+        // Where none was ever made, its age is the deployment's: or nobody would ever be told.
+        let backup = last.and_then(|last| last.first().map(|last| last.at).or(marks.as_ref()?.first_swept_at));
         let arrived = marks.and_then(|marks| marks.arrived);
         let open = known(board, "the breakers").map(|board| {
             let open = board.breakers.values().filter(|breaker| breaker.is_in_trouble(now));
@@ -71,28 +68,17 @@ impl Lookout {
             stuck_runs: stuck,
             breakers_open: open,
             dead_runs: known(dead, "the dead-letter queue"),
-            oldest_queued: oldest,
             queue_depth: known(depth, "the tasks queue"),
-            backup_age: backup.map(|backup| between(backup.at, now)),
+            backup_age: backup.map(|at| between(at, now)),
         }
     }
 
-    /// How many runs are stuck, and how long the one waits for a worker that waits longest, as far as the entries tell that are due first.
-    async fn due(&self, now: Timestamp) -> (Option<u64>, Option<Duration>) {
+    /// How many runs are stuck.
+    async fn due(&self, now: Timestamp) -> Option<u64> {
         let shards = join_all((0..SHARDS).map(|shard| self.index.due(shard, None, COUNTED))).await;
-        let Some(shards) = known(shards.into_iter().collect::<Result<Vec<_>, _>>(), "the index of what is due") else {
-            return (None, None);
-        };
+        let shards = known(shards.into_iter().collect::<Result<Vec<_>, _>>(), "the index of what is due")?;
         let stuck = shards.iter().flatten().filter(|entry| between(entry.at, now) >= STUCK).count();
-        let first = shards.iter().flat_map(|shard| shard.iter().take(READ));
-        let waits = join_all(first.map(|entry| self.waits(entry, now))).await;
-        (u64::try_from(stuck).ok(), Some(waits.into_iter().flatten().max().unwrap_or_default()))
-    }
-
-    async fn waits(&self, entry: &DueEntry, now: Timestamp) -> Option<Duration> {
-        let run = known(self.journal.run(&entry.tenant, entry.run).await, "a run")??;
-        let since = run.transitions.last().filter(|_| run.state == RunState::Queued)?.at;
-        Some(between(since, now))
+        u64::try_from(stuck).ok()
     }
 }
 
