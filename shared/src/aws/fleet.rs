@@ -25,10 +25,9 @@ use crate::metrics::Meter;
 use crate::metrics::fleet::{Deltas, Fleet, PATIENCE, Sums};
 
 const METRICS: &str = "#metrics";
-/// Refusals that are answers: what was read has changed, or the request itself is at fault.
+/// Refusals that are answers: what was read has changed, or the request itself is at fault. Transactions that the table refuses for want of
+/// capacity are tried again by `transact`, which counts those that it gives up.
 const ANSWERS: [&str; 4] = ["ConditionalCheckFailed", "TransactionCanceled", "TransactionConflict", "ValidationException"];
-/// Why a cancelled transaction is none: the table has refused a part of it.
-const REFUSALS: [&str; 2] = ["ThrottlingError", "ProvisionedThroughputExceeded"];
 
 /// Counts calls that have failed when all of their attempts were made, [`Spare`] ones left out.
 #[derive(Debug)]
@@ -82,8 +81,7 @@ impl Intercept for Spare {
 
 /// Whether the body of a refusal is an answer and no failure.
 fn is_an_answer(body: &[u8]) -> bool {
-    let names = |words: &[&str]| words.iter().any(|word| body.windows(word.len()).any(|part| part == word.as_bytes()));
-    names(&ANSWERS) && !names(&REFUSALS)
+    ANSWERS.iter().any(|word| body.windows(word.len()).any(|part| part == word.as_bytes()))
 }
 
 impl Table {

@@ -1,4 +1,4 @@
-//! What a function tells of itself: log lines ([`lines`]), and the spans that say which request, run and step a line belongs to
+//! What a function tells of itself: log lines (`lines`), and the spans that say which request, run and step a line belongs to
 //! ([`span`]). Never a body or a secret.
 
 #[cfg(feature = "traces")]

@@ -53,7 +53,7 @@ pub(crate) struct Posts {
 
 impl<S: Subscriber> Layer<S> for Posts {}
 
-/// Sends what has ended since the last time. Never fails, and takes no longer than [`BOUND`], but the first time, when the key is read.
+/// Sends what has ended since the last time. Never fails, and takes no longer than a second, but the first time, when the key is read.
 pub async fn flush() {
     if let Some(outbox) = tracing::dispatcher::get_default(|dispatch| dispatch.downcast_ref::<Posts>().map(|posts| posts.outbox.clone())) {
         outbox.flush().await;
