@@ -128,19 +128,3 @@ fn sums_of(item: Item) -> Option<Sums> {
     let numbers = item.into_iter().filter_map(|(name, value)| Some((name, value.as_n().ok()?.parse().ok()?)));
     Some(Sums { function, numbers: numbers.collect() })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::is_an_answer;
-
-    #[test]
-    fn a_transaction_that_the_table_has_refused_is_no_answer() {
-        let cancelled = |reasons: &str| format!(r#"{{"__type":"TransactionCanceledException","message":"[{reasons}]"}}"#);
-        assert!(is_an_answer(cancelled("None, ConditionalCheckFailed").as_bytes()));
-        assert!(is_an_answer(cancelled("TransactionConflict, None").as_bytes()));
-        assert!(!is_an_answer(cancelled("None, ThrottlingError").as_bytes()));
-        assert!(!is_an_answer(cancelled("ProvisionedThroughputExceeded, None").as_bytes()));
-        assert!(!is_an_answer(br#"{"__type":"ProvisionedThroughputExceededException"}"#));
-        assert!(!is_an_answer(br#"{"__type":"AccessDeniedException"}"#));
-    }
-}

@@ -1,4 +1,4 @@
-//! What one sandbox measures, and how it is told: to CloudWatch as lines on the log ([`emf`]), and to Prometheus as sums that the
+//! What one sandbox measures, and how it is told: to CloudWatch as lines on the log (`emf`), and to Prometheus as sums that the
 //! whole fleet adds to in the table ([`fleet`], [`catalogue`]).
 //!
 //! A [`Meter`] collects in memory while an invocation works, which costs a map entry, and a `Reporter` tells it when the invocation
