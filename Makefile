@@ -29,11 +29,11 @@ watch: ## Hot reload on the same URL and data: edit a function, the next request
 invoke: ## Invoke a function with an event fixture: make invoke FUNCTION=health EVENT=ready (EVENT=list names them)
 	@$(REPRISE) stack invoke $(or $(FUNCTION),health) --event "$(EVENT)"
 
-test: check unit local-tests e2e drills rest ## Everything, from a clean checkout
+test: check unit local-tests e2e rest ## Everything, from a clean checkout
 
 # Each on a stack of its own, and waiting more than computing: two at a time.
-rest: ## manuals, failover, backup and chaos, two at a time
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target chaos manuals failover backup
+rest: ## drills, chaos, manuals, failover and backup, two at a time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target drills chaos manuals failover backup
 
 check: format lint docs dependencies templates ## All that needs no running stack and no test
 
