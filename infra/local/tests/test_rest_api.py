@@ -43,7 +43,7 @@ class RestApi(unittest.TestCase):
 
     def test_the_alarm_is_there(self) -> None:
         alarms = stack().client("cloudwatch").describe_alarms()["MetricAlarms"]
-        self.assertTrue([alarm for alarm in alarms if alarm["MetricName"] == "ApproximateNumberOfMessagesVisible"])
+        self.assertTrue([alarm for alarm in alarms if alarm.get("MetricName") == "ApproximateNumberOfMessagesVisible"])
 
 
 class Ports(unittest.TestCase):
