@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills rest measure-health screenshots manuals tour failover backup chaos build deploy rollback clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills stacks measure-health screenshots manuals tour failover backup chaos build deploy rollback clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -29,11 +29,13 @@ watch: ## Hot reload on the same URL and data: edit a function, the next request
 invoke: ## Invoke a function with an event fixture: make invoke FUNCTION=health EVENT=ready (EVENT=list names them)
 	@$(REPRISE) stack invoke $(or $(FUNCTION),health) --event "$(EVENT)"
 
-test: check unit local-tests e2e rest ## Everything, from a clean checkout
+test: check unit stacks ## Everything, from a clean checkout
 
-# Each on a stack of its own, and waiting more than computing: two at a time.
-rest: ## drills, chaos, manuals, failover and backup, two at a time
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target drills chaos manuals failover backup
+# Each brings up a stack of its own, and waits more than it computes.
+stacks: ## All that needs a running stack, two at a time
+	infra/local/install.sh run
+	cargo build --quiet --locked
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target drills e2e local-tests chaos manuals failover backup
 
 check: format lint docs dependencies templates ## All that needs no running stack and no test
 
