@@ -25,5 +25,11 @@ reprise stack up --no-ask \
     --parameter ConsumerConcurrency=4 --parameter RequestsPerSecond=10000 --parameter PageWaitSeconds=2 --parameter LessUrgentPageWaitSeconds=4 --parameter DailyBudgetUsd=1000 \
     --parameter TracesEndpoint="$REPRISE_TEST_TRACES"
 
-# One after the other: a fault is for the whole stack.
-tests cargo test --locked --package tests --test drills -- --test-threads=1 "$@"
+# One after the other: a fault is for the whole stack. The traces first: who has found nobody to send them to for a while waits longer.
+drills() { tests cargo test --locked --package tests --test drills -- --test-threads=1 "$@"; }
+if [ $# -eq 0 ]; then
+    drills traces::
+    drills --skip traces::
+else
+    drills "$@"
+fi
