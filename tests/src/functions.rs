@@ -40,6 +40,19 @@ impl Stack {
         reconfigured
     }
 
+    /// The first model of the deployment's chain: the name of its provider, and its own.
+    ///
+    /// # Panics
+    /// When it cannot be asked for.
+    #[track_caller]
+    #[must_use]
+    pub fn first_model(&self) -> (String, String) {
+        let path = format!("/2015-03-31/functions/{}-health/configuration", self.name);
+        let chain = text(&self.emulator.get(&path).must(200)["Environment"]["Variables"], "MODEL");
+        let first = chain.split(',').next().unwrap_or_default().trim().to_owned();
+        (first.split("::").next().unwrap_or_default().to_owned(), first)
+    }
+
     /// From now on the sweeper ticks only when it is invoked.
     ///
     /// # Panics

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tests::client::text;
 use tests::functions::{Paused, Reconfigured};
 use tests::runtime_api::{Mute, closed};
 use tests::{Stack, wait_for};
@@ -98,14 +97,6 @@ fn dependencies(stack: &Stack) {
     }
 }
 
-/// The provider and its default model.
-fn model(stack: &Stack) -> (String, String) {
-    let path = format!("/2015-03-31/functions/{}-health/configuration", stack.name);
-    let chain = text(&stack.emulator.get(&path).must(200)["Environment"]["Variables"], "MODEL");
-    let first = chain.split(',').next().unwrap_or_default().trim().to_owned();
-    (first.split("::").next().unwrap_or_default().to_owned(), first)
-}
-
 /// A breaker in the table, as a function that has opened it leaves it; dropped, it is gone.
 struct Open<'a>(&'a Stack, String);
 
@@ -140,7 +131,7 @@ impl Drop for Off<'_> {
 
 /// The rows about the model provider. There is one, so that the system is unhealthy without it; workers live all the same.
 fn providers(stack: &Stack) {
-    let (provider, model) = model(stack);
+    let (provider, model) = stack.first_model();
     let down = Row { not_ready: &["llm"], detailed: ("unhealthy", "provider:openai"), health: ("unhealthy", "llm"), ..HEALTHY };
     assert_eq!(provider, "openai");
     {

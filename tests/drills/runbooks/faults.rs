@@ -3,7 +3,7 @@
 //! | fault | what it is |
 //! |---|---|
 //! | `provider down` \| `limited` \| `slow` | the model provider answers 500 or 429, or takes two seconds |
-//! | `dead-runs N` | N runs die of a provider that failed; it is well again |
+//! | `dead-runs N` | N runs die of a provider that fails, of which no breaker keeps them; it is well again |
 //! | `consumer stopped` | the consumer gets no messages |
 //! | `sweeper stopped` | the schedule of the sweeper is off |
 //! | `table FUNCTION N` | the next N calls of a function to the table are refused for their number |
@@ -134,7 +134,11 @@ fn provider<'a>(stack: &'a Stack, how: &str) -> Box<dyn FnOnce() + 'a> {
     })
 }
 
+/// The breaker of their model stays closed meanwhile: one that opens, and when it does hangs on who is quicker, keeps them from dying.
 fn dead_runs(stack: &Stack, count: u64) {
+    let (provider, _) = stack.first_model();
+    let patient = json!([{"name": provider, "protocol": "openai", "breaker": {"failures": 10_000}}]);
+    let _never_opens = stack.reconfigure("queue-consumer", &[("PROVIDERS", &patient.to_string())]);
     let word = fresh("patient");
     let runs: Vec<String> = (0..count).map(|n| stack.start(&format!("fails until healed {word} {n}"))).collect();
     for run in &runs {
