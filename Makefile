@@ -1,6 +1,6 @@
 # `make help` lists the targets. Variables: PORT, EMULATOR_PORT, MODEL_PORT, MODEL, MODEL_BASE_URL, OPENAI_API_KEY, ARCH, ...
 .DEFAULT_GOAL := help
-.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills stacks measure-health screenshots manuals tour failover backup chaos build deploy rollback clean
+.PHONY: help run stop status logs watch invoke test check format lint docs dependencies templates unit simulation local-tests e2e drills runbooks stacks measure-health screenshots manuals tour failover backup chaos build deploy rollback clean
 
 # By binary, not by package: cargo then chooses the same features as for the functions and compiles nothing twice.
 REPRISE := cargo run --quiet --bin reprise --
@@ -32,10 +32,10 @@ invoke: ## Invoke a function with an event fixture: make invoke FUNCTION=health 
 test: check unit stacks ## Everything, from a clean checkout
 
 # Each brings up a stack of its own, and waits more than it computes.
-stacks: ## All that needs a running stack, two at a time
+stacks: ## All that needs a running stack, three at a time
 	infra/local/install.sh run
 	cargo build --quiet --locked
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target drills e2e local-tests chaos manuals failover backup
+	@$(MAKE) --no-print-directory --jobs=3 --output-sync=target runbooks e2e drills chaos manuals local-tests failover backup
 
 check: format lint docs dependencies templates ## All that needs no running stack and no test
 
@@ -69,8 +69,11 @@ local-tests: ## The emulator's fixes, the front and the deploy
 e2e: ## The real binaries, and the deployed template
 	infra/checks/e2e.sh
 
-drills: ## Every probe under every fault, every metric, trace and alarm, every runbook: make drills ONLY=probes
+drills: ## Every probe under every fault, every metric, trace and alarm: make drills ONLY=probes
 	infra/checks/drills.sh $(ONLY)
+
+runbooks: ## Every runbook, followed from its own text while what it is for goes wrong
+	infra/checks/drills.sh runbooks
 
 screenshots: ## Draw the dashboard's pictures anew (five minutes)
 	infra/dashboards/screenshots.sh

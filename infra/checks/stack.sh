@@ -15,7 +15,7 @@ stack_of() {
     export REPRISE_STACK="$1" PORT="$2" EMULATOR_PORT="$3" MODEL_PORT="$4"
     export REPRISE_TEST_URL="http://localhost:$2" REPRISE_TEST_EMULATOR="http://127.0.0.1:$3" REPRISE_TEST_MODEL="http://127.0.0.1:$4"
     # Checks know what the offline model answers, whatever the user has set for `make run`.
-    unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY REPRISE_PROFILE REPRISE_URL LOG_JSON 2>/dev/null || true
+    unset OPENAI_API_KEY ANTHROPIC_API_KEY MODEL MODEL_BASE_URL MODEL_API_KEY REPRISE_PROFILE REPRISE_URL LOG_JSON EMULATOR_MINUTE_SECONDS 2>/dev/null || true
     logs=".local/stacks/$1/log"
     said=$(mktemp)
     # What an interrupted run has left behind.

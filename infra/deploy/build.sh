@@ -2,8 +2,9 @@
 # Builds the functions for AWS: target/lambda/<function>/bootstrap.zip. ARCH=arm64 (default) or x86_64.
 # PROFILE=release (default); PROFILE=dev or local builds much faster, to try the packaging.
 #
-# One package at a time: cargo unites the features of everything it builds together, and with --workspace the smallest
-# function came out 30 % larger. Zig links against an old glibc, so the result runs on provided.al2023 whatever this is.
+# A release is built one package at a time: cargo unites the features of everything it builds together, and with --workspace the
+# smallest function came out 30 % larger. Otherwise all at once: each package alone compiles most dependencies anew, with its own
+# features. Zig links against an old glibc, so the result runs on provided.al2023 whatever this is.
 set -eu
 
 cd "$(dirname -- "$0")/../.."
@@ -29,11 +30,22 @@ infra/local/install.sh build
 PATH=$PWD/.local/build-venv/bin:$PATH
 export PATH
 
-for folder in functions/*/; do
-    function=$(basename "$folder")
-    echo "build: $function for $arch"
-    cargo lambda build --profile "${PROFILE:-release}" --locked "$flag" --output-format zip --package "$function"
-done
+profile=${PROFILE:-release}
+build() {
+    echo "build: $* for $arch"
+    for function; do
+        set -- "$@" --package "$function"
+        shift
+    done
+    cargo lambda build --profile "$profile" --locked "$flag" --output-format zip "$@"
+}
+functions=$(cd functions && echo *)
+if [ "$profile" = release ]; then
+    for function in $functions; do build "$function"; done
+else
+    # shellcheck disable=SC2086 # a word is a function
+    build $functions
+fi
 # The definitions go beside `bootstrap`: a function compares them with their sources before it starts (REQUIRE_COMPILED).
 cargo run --quiet --locked --bin reprise -- agents compile --out target/agents
 python3 infra/deploy/pack_agents.py

@@ -4,7 +4,8 @@
         .local/venv/bin/python infra/local/emulator.py
 
 Runs in the foreground until SIGTERM; everything is in memory and ends with it. Ready when
-`GET /_ministack/health` on EMULATOR_PORT answers 200. EMULATOR_LOG_LEVEL=INFO shows what it does.
+`GET /_ministack/health` on EMULATOR_PORT answers 200. EMULATOR_LOG_LEVEL=INFO shows what it does;
+EMULATOR_MINUTE_SECONDS=15 shortens the minutes of alarms and schedules (alarms/minute.py).
 Read next: gateway/environment.py (settings), gateway/server.py (listeners), fixes/ (what is missing upstream).
 """
 

@@ -254,6 +254,34 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// What functions that work on runs are told.
+#[derive(Debug, Clone)]
+pub struct EngineSettings {
+    /// Where tasks go.
+    pub task_queue_url: String,
+    /// Who answers.
+    pub models: ModelsConfig,
+    /// Tools that are elsewhere.
+    pub tools: ToolsConfig,
+    /// The engine's numbers.
+    pub limits: crate::engine::Limits,
+}
+
+impl EngineSettings {
+    /// Reads their variables.
+    ///
+    /// # Errors
+    /// Names the one that is missing or wrong.
+    pub fn read(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
+            models: ModelsConfig::read(env)?,
+            tools: ToolsConfig::read(env)?,
+            limits: read_limits(env)?,
+        })
+    }
+}
+
 /// The engine's numbers.
 ///
 /// # Errors

@@ -13,6 +13,18 @@ const AWS_ONLY: [(&str, &str); 4] = [
     ("restore-from-backup", "aws dynamodb restore-table-to-point-in-time"),
 ];
 
+/// The pages whose drills see no alarm go on and off again, and why.
+const UNHEARD: [(&str, &str); 8] = [
+    ("bulk-actions", "a job waits for a quarter of an hour before its alarm goes on"),
+    ("cost-spike", "four fifths of a day's budget are spent before its alarm goes on"),
+    ("high-latency", "answers take longer than any that the offline model gives"),
+    ("incident-process", "it is for all alarms"),
+    ("restore-from-backup", "a backup is days old before its alarm goes on"),
+    ("stalled-consumer", "a canary is minutes old before its alarm goes on"),
+    ("stuck-conversation", "no alarm leads there"),
+    ("stuck-runs", "a run is overdue for five minutes before its alarm goes on"),
+];
+
 fn pages() -> Vec<Runbook> {
     let pages: Vec<Runbook> = names().iter().map(String::as_str).chain(["README"]).map(Runbook::read).collect();
     assert!(pages.len() > 12, "the runbooks were not found: {pages:?}");
@@ -71,6 +83,15 @@ fn only_the_named_blocks_are_not_run_and_those_are_commands_all_the_same() {
     let named: Vec<bool> =
         unrun.iter().zip(AWS_ONLY).map(|((page, script), (name, begin))| page == name && script.starts_with(begin)).collect();
     assert!(unrun.len() == AWS_ONLY.len() && named.iter().all(|is_it| *is_it), "{unrun:#?}");
+}
+
+#[test]
+fn drills_see_alarms_go_on_and_off_but_for_those_that_take_too_long() {
+    let waits =
+        |page: &Runbook, word: &str| page.blocks().any(|block| block.expect.until && block.expect.says.iter().any(|said| said == word));
+    let silent: Vec<String> =
+        names().into_iter().filter(|name| !["ALARM", "OK"].iter().all(|word| waits(&Runbook::read(name), word))).collect();
+    assert_eq!(silent, UNHEARD.map(|(name, _)| name), "add the page and the reason, or let its drill wait for the alarm");
 }
 
 #[test]

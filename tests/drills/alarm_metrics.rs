@@ -14,13 +14,12 @@ use tests::{Stack, wait_for};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// What a healthy stack at a desk does not emit, and why an alarm on it is no mistake.
-const NOT_HERE: [(&str, &str); 12] = [
+const NOT_HERE: [(&str, &str); 11] = [
     ("ConsumedReadCapacityUnits", "DynamoDB emits it; the emulator does not measure units"),
     ("ConsumedWriteCapacityUnits", "DynamoDB emits it; the emulator does not measure units"),
     ("ReadThrottleEvents", "DynamoDB emits it when it throttles; the emulator does so for injected faults"),
     ("WriteThrottleEvents", "DynamoDB emits it when it throttles; the emulator does so for injected faults"),
     ("StoreErrors", "emitted when a call of the table has failed for good"),
-    ("BackupAgeHours", "emitted once a backup was verified"),
     ("RunCapUsedPercent", "emitted where a run's agent has caps"),
     ("Reflections", "emitted where an agent looks at its answer again; none of infra/agents does"),
     ("ReflectionFailures", "emitted where an agent looks at its answer again; none of infra/agents does"),

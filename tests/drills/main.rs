@@ -8,6 +8,7 @@
 mod alarm_metrics;
 mod alarms;
 mod metrics;
+mod pager;
 mod probes;
 mod runbooks;
 mod traces;

@@ -1,29 +1,21 @@
 //! Each runbook, followed top to bottom from its own text: what it is for goes wrong, every block of commands is run as it is printed,
 //! and does what it must.
 
-#[cfg(test)]
 mod faults;
-#[cfg(test)]
 mod shell;
 
-#[cfg(test)]
 use std::time::Duration;
 
-#[cfg(test)]
 use tests::runbook::{Block, Runbook, Step};
-#[cfg(test)]
 use tests::{Stack, wait_for};
 
-#[cfg(test)]
+use super::pager::Pager;
 use faults::{Concurrency, Fault, inject, is_well};
-#[cfg(test)]
 use shell::{Said, Shell};
 
-/// Longer than a breaker stays open, and than an alarm that looks at five minutes needs to see that all is well.
-#[cfg(test)]
+/// Longer than a breaker stays open, and than an alarm needs to go on or off.
 const PATIENCE: Duration = Duration::from_secs(340);
 
-#[cfg(test)]
 fn follow(name: &str) {
     let (setting, runbook) = (Runbook::read("README"), Runbook::read(name));
     let stack = Stack::alone();
@@ -36,6 +28,9 @@ fn follow(name: &str) {
     let cleared = shell.run("reprise dlq discard --all --yes --reason 'of another test'");
     assert_eq!(cleared.code, 0, "{}", cleared.text);
     let _as_before = Concurrency::of(&stack);
+    let pager = Pager::of(&stack);
+    let pages_of_faults = runbook.steps.iter().any(leaves_letters).then_some("dead-letters");
+    pager.expect(|sign| pages_of_faults == Some(sign) || runbook.text.contains(&format!("`{sign}`")));
     let mut faults: Vec<Fault<'_>> = Vec::new();
     for step in &runbook.steps {
         match step {
@@ -59,10 +54,15 @@ fn follow(name: &str) {
         Err(format!("{:?}", stack.dead_letters.look()))
     });
     wait_for("a stack that is well after the drill", PATIENCE, || is_well(&stack));
+    pager.must_be_quiet(name);
+}
+
+/// Whether a fault is a means of the drill that pages by itself.
+fn leaves_letters(step: &Step) -> bool {
+    matches!(step, Step::Inject(words) if matches!(words[0].as_str(), "dead-runs" | "poison"))
 }
 
 /// Runs a block, and fails with its place and what it said.
-#[cfg(test)]
 fn must(name: &str, block: &Block, shell: &Shell) {
     let tell = |said: &Said| format!("infra/runbooks/{name}.md:{} exited with {} and said: {}", block.line, said.code, said.text.trim());
     let is_right = |said: &Said| {
@@ -81,7 +81,6 @@ fn must(name: &str, block: &Block, shell: &Shell) {
 }
 
 /// Whether a block says nothing by its nature: it only sets variables and functions.
-#[cfg(test)]
 fn is_quiet(script: &str) -> bool {
     let sets = |line: &str| {
         let name = line.strip_prefix("export ").unwrap_or(line);

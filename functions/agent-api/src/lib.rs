@@ -23,12 +23,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lambda_http::http::{StatusCode, header};
 use serde::Serialize;
-use shared::config::{ApiAuth, ConfigError, Environment, ModelsConfig, ToolsConfig, read_aliases, read_limits, variables};
+use shared::config::{ApiAuth, ConfigError, EngineSettings, Environment, read_aliases, variables};
 use shared::domain::clock::Clock;
 use shared::domain::id::RunId;
 use shared::domain::principal::Principal;
 use shared::domain::run::{Cause, Run};
-use shared::engine::Limits;
 use shared::engine::ports::JournalError;
 use shared::http::{Api, Call, ErrorShape, Problem, Reply};
 use shared::intake::Intake;
@@ -53,16 +52,10 @@ pub const STREAMS: [(&str, &str); 5] = [
 pub struct Settings {
     /// Where the runs are.
     pub table_name: String,
-    /// Where tasks go.
-    pub task_queue_url: String,
     /// Who may call.
     pub auth: ApiAuth,
-    /// Who answers.
-    pub models: ModelsConfig,
-    /// Tools that are elsewhere.
-    pub tools: ToolsConfig,
-    /// The engine's numbers.
-    pub limits: Limits,
+    /// How runs are worked on.
+    pub engine: EngineSettings,
     /// What callers may call agents besides their names.
     pub aliases: BTreeMap<String, String>,
     /// How long a caller waits.
@@ -77,11 +70,8 @@ impl Settings {
     pub fn read(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             table_name: env.required(variables::TABLE_NAME)?,
-            task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
             auth: ApiAuth::read(env)?,
-            models: ModelsConfig::read(env)?,
-            tools: ToolsConfig::read(env)?,
-            limits: read_limits(env)?,
+            engine: EngineSettings::read(env)?,
             aliases: read_aliases(env)?,
             // API Gateway gives up after 29 s; the last write and the answer need a few of them.
             patience: env.seconds(variables::INLINE_SECONDS, 1..=26)?,

@@ -4,25 +4,21 @@ use std::sync::Arc;
 
 use dlq_redrive::worker::{self, JobDeliveries};
 use dlq_redrive::{Choices, DlqApi, JobsApi, Replays, Settings};
-use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
+use shared::aws::{DeadLetters, JobMessages, Sandbox, TaskQueue};
 use shared::config::Environment;
 use shared::definitions;
 use shared::jobs::{Desk, Worker};
 use shared::letters::LetterDesk;
-use shared::metrics::{Meter, Reporter};
 use shared::operate::{DeadIndex, Redrive};
 use shared::replay::Replayer;
-use shared::telemetry::{self, SystemClock};
+use shared::telemetry;
 
 #[tokio::main]
 async fn main() -> Result<(), lambda_http::Error> {
     let env = Environment::of_process();
     telemetry::start(&env)?;
     let settings = Settings::read(&env)?;
-    let config = sdk_config("dlq-redrive").await;
-    let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
-    let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
-    let reporter = Reporter::new(&env, "dlq-redrive", meter, table.clone(), clock.clone());
+    let Sandbox { config, clock, table, reporter, .. } = Sandbox::start(&env, "dlq-redrive", settings.table_name).await;
     let messages = Arc::new(JobMessages::new(&config, settings.jobs_queue_url));
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let dead_letters = Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn));

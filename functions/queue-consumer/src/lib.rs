@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, join_all, select};
 use jiff::Timestamp;
 use shared::aws::TaskQueue;
-use shared::config::{ConfigError, Environment, ModelsConfig, ToolsConfig, read_limits, variables};
+use shared::config::{ConfigError, EngineSettings, Environment, variables};
 use shared::domain::clock::after;
 use shared::domain::failure::FailureCode;
 use shared::domain::task::{Canary, Message, TRACEPARENT, Task};
@@ -38,14 +38,8 @@ const AT_ONCE: Duration = Duration::ZERO;
 pub struct Settings {
     /// Where the runs are.
     pub table_name: String,
-    /// Where continuations go.
-    pub task_queue_url: String,
-    /// Who answers.
-    pub models: ModelsConfig,
-    /// Tools that are elsewhere.
-    pub tools: ToolsConfig,
-    /// The engine's numbers.
-    pub limits: Limits,
+    /// How runs are worked on.
+    pub engine: EngineSettings,
 }
 
 impl Settings {
@@ -54,13 +48,7 @@ impl Settings {
     /// # Errors
     /// Names the one that is missing or wrong.
     pub fn read(env: &Environment) -> Result<Self, ConfigError> {
-        Ok(Self {
-            table_name: env.required(variables::TABLE_NAME)?,
-            task_queue_url: env.required(variables::TASK_QUEUE_URL)?,
-            models: ModelsConfig::read(env)?,
-            tools: ToolsConfig::read(env)?,
-            limits: read_limits(env)?,
-        })
+        Ok(Self { table_name: env.required(variables::TABLE_NAME)?, engine: EngineSettings::read(env)? })
     }
 }
 

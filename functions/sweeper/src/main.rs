@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::aws::{DeadLetters, JobMessages, Table, TaskQueue, sdk_config};
+use shared::aws::{DeadLetters, JobMessages, Sandbox, TaskQueue};
 use shared::config::Environment;
 use shared::jobs::Watchman;
-use shared::metrics::{Meter, Reporter};
 use shared::sweep::janitor::Janitor;
 use shared::sweep::{Caretaker, Lookout, Sweeper};
-use shared::telemetry::{self, SystemClock};
+use shared::telemetry;
 use sweeper::{Schedule, Settings};
 
 #[tokio::main]
@@ -18,30 +17,15 @@ async fn main() -> Result<(), Error> {
     let env = Environment::of_process();
     telemetry::start(&env)?;
     let settings = Settings::read(&env)?;
-    let config = sdk_config("sweeper").await;
-    let (meter, clock) = (Arc::new(Meter::default()), Arc::new(SystemClock));
-    let table = Arc::new(Table::measured(&config, settings.table_name, meter.clone()));
-    let reporter = Reporter::new(&env, "sweeper", meter, table.clone(), clock.clone());
+    let Sandbox { config, clock, table, reporter, .. } = Sandbox::start(&env, "sweeper", settings.table_name).await;
     let queue = Arc::new(TaskQueue::new(&config, settings.task_queue_url));
     let letters = Arc::new(DeadLetters::new(&config, settings.dlq_url, settings.dlq_arn));
-    let caretaker = Caretaker {
-        journal: table.clone(),
-        queue: queue.clone(),
-        backlog: queue.clone(),
-        clock: clock.clone(),
-        max_attempts: settings.max_attempts,
-    };
+    let (backlog, max_attempts) = (queue.clone(), settings.max_attempts);
+    let caretaker = Caretaker { journal: table.clone(), queue: queue.clone(), backlog, clock: clock.clone(), max_attempts };
     let jobs = Arc::new(JobMessages::new(&config, settings.jobs_queue_url));
     let watchman = Watchman { store: table.clone(), queue: jobs, clock: clock.clone() };
-    let lookout = Lookout {
-        index: table.clone(),
-        signs: table.clone(),
-        breakers: table.clone(),
-        backups: table.clone(),
-        dead_letters: letters.clone(),
-        backlog: queue.clone(),
-        clock: clock.clone(),
-    };
+    let (signs, breakers, backups, dead_letters) = (table.clone(), table.clone(), table.clone(), letters.clone());
+    let lookout = Lookout { index: table.clone(), signs, breakers, backups, dead_letters, backlog: queue.clone(), clock: clock.clone() };
     let janitor = Janitor { letters, records: table.clone(), book: table.clone(), clock: clock.clone() };
     let sweeper =
         Sweeper { index: table.clone(), attendant: Arc::new(caretaker), canaries: queue, heartbeats: table, janitor, watchman, clock };

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from alarms import expression
+from alarms import expression, minute
 from alarms.expression import Value
 
 Points = Iterable[dict[str, Any]]
@@ -111,10 +111,11 @@ def _one(wanted: str, known: dict[str, Value], trees: dict[str, Any]) -> Value:
 def _periods(points: Points, period: int, count: int, now: float) -> list[list[dict[str, Any]]]:
     """The points of each of the newest periods; what is dated in the future waits until then."""
     found: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    length = minute.scaled(period)
     for point in points:
         age = now - point["Timestamp"]
-        if 0 <= age < period * count:
-            found[int(age // period)].append(point)
+        if 0 <= age < length * count:
+            found[int(age // length)].append(point)
     return found
 
 

@@ -24,6 +24,7 @@ from fixes import (
     rest_streaming,
     runtime_latency,
     sam_parameters,
+    short_minutes,
     sqs_locking,
     sqs_move_task,
 )
@@ -49,6 +50,7 @@ ALL: tuple[ModuleType, ...] = (
     metrics_of_queues,
     alarm_evaluation,
     composite_alarms,
+    short_minutes,
 )
 
 

@@ -26,6 +26,7 @@ class Settings:
     front_port: int
     stack_dir: Path
     log_level: str
+    minute_seconds: float
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -38,6 +39,7 @@ def read(environ: Mapping[str, str]) -> Settings:
         front_port=_port(environ, "PORT", 8000),
         stack_dir=Path(stack_dir).resolve(),
         log_level=environ.get("EMULATOR_LOG_LEVEL", "WARNING"),
+        minute_seconds=_minute(environ, "EMULATOR_MINUTE_SECONDS"),
     )
 
 
@@ -83,3 +85,10 @@ def _port(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
         raise ValueError(f"{name} is {text!r}; it must be a port number between 1 and 65535")
     return int(text)
+
+
+def _minute(environ: Mapping[str, str], name: str) -> float:
+    text = environ.get(name, "60")
+    if not text.isascii() or not text.isdigit() or not 10 <= int(text) <= 60:
+        raise ValueError(f"{name} is {text!r}; it must be a number of seconds from 10 to 60")
+    return float(text)

@@ -15,6 +15,7 @@ from hypercorn.config import Config
 from ministack.core import lambda_runtime
 
 import fixes
+from alarms import minute
 from gateway import environment
 from gateway.deliveries import Deliveries
 from gateway.environment import Settings
@@ -27,6 +28,7 @@ from gateway.request_log import RequestLog, Ring
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; then end the function processes too."""
     _raise_open_files_limit()
+    minute.lasts(settings.minute_seconds)
     fixes.apply_all()
     # Warns once per deploy about metrics that the SAM translator would send to its makers.
     logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)

@@ -7,7 +7,7 @@ from typing import Any
 
 os.environ.update(LOG_LEVEL="ERROR", STACK_DIR=tempfile.gettempdir())
 
-from alarms import expression, judgement  # noqa: E402
+from alarms import expression, judgement, minute  # noqa: E402
 from ministack.services import cloudwatch  # noqa: E402
 
 from fixes import metrics_of_logs  # noqa: E402
@@ -68,6 +68,15 @@ class Judging(unittest.TestCase):
         alarm = {"Namespace": "N", "MetricName": "M", "Statistic": "Maximum", "EvaluationPeriods": 3, "DatapointsToAlarm": 1, "Threshold": 10}
         alarm |= {"ComparisonOperator": "GreaterThanThreshold", "StateValue": "OK", "TreatMissingData": "notBreaching"}
         self.assertEqual(judgement.judge(alarm, _NOW, lambda *_: points, statistic).state, "OK")
+
+    def test_where_minutes_are_short_periods_are(self) -> None:
+        self.addCleanup(minute.lasts, 60)
+        minute.lasts(15)
+        alarm = {"Namespace": "N", "MetricName": "M", "Statistic": "Sum", "EvaluationPeriods": 3, "Threshold": 10, "DatapointsToAlarm": 2}
+        alarm |= {"ComparisonOperator": "GreaterThanThreshold", "StateValue": "OK", "TreatMissingData": "notBreaching"}
+        for period, found in ((15, "ALARM"), (60, "OK")):
+            points = series(1, 11, 11, period=period)
+            self.assertEqual(judgement.judge(alarm, _NOW, lambda *_, points=points: points, statistic).state, found)
 
     def test_an_alarm_reads_the_metric_of_its_dimensions_only(self) -> None:
         asked = []

@@ -40,6 +40,8 @@ mod query;
 mod queue;
 #[cfg(feature = "dynamodb")]
 mod records;
+#[cfg(all(feature = "dynamodb", feature = "metrics"))]
+mod sandbox;
 #[cfg(feature = "secrets")]
 mod secrets;
 #[cfg(feature = "dynamodb")]
@@ -69,6 +71,8 @@ pub use items::Table;
 pub use job_queue::JobMessages;
 #[cfg(feature = "sqs")]
 pub use queue::{DeadLetters, TaskQueue};
+#[cfg(all(feature = "dynamodb", feature = "metrics"))]
+pub use sandbox::Sandbox;
 #[cfg(feature = "secrets")]
 pub use secrets::AwsSecrets;
 

@@ -92,11 +92,17 @@ impl Reporter {
         let measured = self.meter.take();
         let text = emf::lines(&measured, &self.of, self.clock.now());
         let pending = &mut self.state().pending;
+        let mut dropped = 0;
         for (counter, more) in measured.counters {
             let counter = counter.to_string();
             if pending.len() < MOST || pending.contains_key(&counter) {
                 *pending.entry(counter).or_default() += more;
+            } else {
+                dropped += 1;
             }
+        }
+        if dropped > 0 {
+            tracing::warn!(dropped, most = MOST, "more different numbers than are kept for the fleet's sums; CloudWatch has them all");
         }
         text
     }

@@ -39,20 +39,10 @@ impl Meter {
     pub fn written(&self, writes: &[Write<'_>]) {
         self.measure(|m| {
             for write in writes {
-                match write {
-                    Write::Run(run, guard) => moved(m, run, *guard),
-                    Write::Step(_, step) => finished(m, step),
-                    Write::Progress(..)
-                    | Write::Archive(..)
-                    | Write::Input(..)
-                    | Write::Event(..)
-                    | Write::Turn(..)
-                    | Write::Ask(..)
-                    | Write::EndTurn(..)
-                    | Write::Conversation(..)
-                    | Write::Key(..)
-                    | Write::Spend(..)
-                    | Write::Mark(..) => {}
+                if let Write::Run(run, guard) = write {
+                    moved(m, run, *guard);
+                } else if let Write::Step(_, step) = write {
+                    finished(m, step);
                 }
             }
         });

@@ -11,6 +11,7 @@ Variables:
   PORT=8000 EMULATOR_PORT=4566 MODEL_PORT=4010   the ports, all on loopback
   OPENAI_API_KEY with MODEL                      use a real model instead of the offline demo model
   MODEL, MODEL_BASE_URL, MODEL_API_KEY           the same for any other provider or OpenAI-compatible server
+  EMULATOR_MINUTE_SECONDS=60                     how long a minute of alarms and schedules is, from 10
   PYTHON=python3                                 the interpreter that makes the project's own environment";
 
 #[derive(Debug, Subcommand)]

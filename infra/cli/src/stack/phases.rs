@@ -114,6 +114,7 @@ pub(crate) fn emulator(setup: &Setup, watcher: &Watcher) -> Result<String> {
     spawn::clean(&mut command, &setup.env);
     command.arg("infra/local/emulator.py").current_dir(&layout.root).env("STACK_DIR", layout.folder());
     command.env("PORT", settings.port.to_string()).env("EMULATOR_PORT", settings.emulator_port.to_string());
+    command.envs(setup.env.only(&["EMULATOR_MINUTE_SECONDS"]));
     start(layout, EMULATOR, &mut command, "infra/local/emulator.py", watcher, healthy)?;
     Ok(settings.emulator_url())
 }
