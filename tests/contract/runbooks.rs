@@ -6,10 +6,11 @@ use std::process::Command;
 use tests::runbook::{Runbook, folder, names};
 
 /// The blocks that no test runs, because they need an account: the page, the beginning of the block.
-const AWS_ONLY: [(&str, &str); 4] = [
+const AWS_ONLY: [(&str, &str); 5] = [
     ("README", "export STACK=reprise REPRISE_PROFILE=prod"),
     ("bad-deploy", "git log --oneline -10"),
     ("high-error-rate", "aws logs filter-log-events --log-group-name \"/aws/apigateway/$STACK\""),
+    ("restore-from-backup", "BACKUP=$(aws dynamodb list-backups"),
     ("restore-from-backup", "aws dynamodb restore-table-to-point-in-time"),
 ];
 
