@@ -17,7 +17,10 @@ use crate::engine::ports::JournalError;
 /// tried again so often, after a back-off that doubles from this.
 const TRIES: u32 = 6;
 const BACKOFF: Duration = Duration::from_millis(50);
-const PASSING: [&str; 4] = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
+/// Another transaction was at work on one of the items.
+const COLLIDED: &str = "TransactionConflict";
+/// The table had no capacity for it.
+const THROTTLED: [&str; 3] = ["ThrottlingError", "ProvisionedThroughputExceeded", "RequestLimitExceeded"];
 
 /// Why a transaction was not carried out.
 pub(super) enum Refused {
@@ -63,10 +66,12 @@ impl Table {
             if let Some(index) = reasons.iter().position(|reason| reason.code() == Some("ConditionalCheckFailed")) {
                 return Err(Refused::Condition(index, reasons[index].item().cloned()));
             }
-            let will_pass = reasons.iter().any(|reason| reason.code().is_some_and(|code| PASSING.contains(&code)));
+            let codes = || reasons.iter().filter_map(|reason| reason.code());
+            let is_throttled = codes().any(|code| THROTTLED.contains(&code));
+            let will_pass = is_throttled || codes().any(|code| code == COLLIDED);
             if !will_pass || attempt >= TRIES {
-                // A refusal for reasons of its own is an answer to the SDK, which counts all others.
-                if will_pass {
+                // A refusal for reasons of its own is an answer to the SDK, which counts all others. Collisions say nothing of the table.
+                if is_throttled {
                     self.meter.store_error();
                 }
                 return Err(unavailable(error).into());

@@ -62,9 +62,10 @@ async fn all_sums_are_read_in_one_query() {
 async fn a_call_counts_as_failed_once_when_all_its_tries_are_over() {
     let kind = |name: &str| json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{name}"), "message": "m"});
     let cancelled = |code: &str| json!({"__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException", "CancellationReasons": [{"Code": code}]});
-    let cases: [(u16, Value, f64); 6] = [
+    let cases: [(u16, Value, f64); 7] = [
         (200, json!({}), 0.0),
         (400, cancelled("ConditionalCheckFailed"), 0.0),
+        (400, cancelled("TransactionConflict"), 0.0),
         (400, cancelled("ThrottlingError"), 1.0),
         (400, kind("ResourceNotFoundException"), 1.0),
         (400, kind("AccessDeniedException"), 1.0),
