@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use shared::backup::{Backups, NotedBackup};
 use shared::domain::breaker::{Breaker, BreakerConfig};
 use shared::domain::clock::{Clock, between};
 use shared::domain::definition::ModelRef;
@@ -162,6 +163,27 @@ impl shared::sweep::Signs for Since {
     async fn marks(&self) -> Result<Marks, JournalError> {
         Ok(Marks { first_swept_at: Some(self.0), ..Marks::default() })
     }
+}
+
+/// Signs of life that cannot be read.
+struct Unreadable;
+
+#[async_trait]
+impl shared::sweep::Signs for Unreadable {
+    async fn marks(&self) -> Result<Marks, JournalError> {
+        Err(JournalError::Unavailable("no".into()))
+    }
+}
+
+#[tokio::test]
+async fn the_age_of_a_backup_is_told_when_the_signs_of_life_cannot_be_read() {
+    let mut w = world();
+    let (begun, backups) = (w.clock.now(), Arc::new(MemoryTable::default()));
+    let noted = NotedBackup { at: begun, by: "op".into(), began_at: begun, sha256: "0".into(), items: 1, bytes: 1 };
+    backups.note(&noted).await.unwrap();
+    w.schedule.lookout = Lookout { signs: Arc::new(Unreadable), backups, ..w.schedule.lookout };
+    w.clock.advance(Duration::from_secs(60));
+    assert_eq!(w.schedule.lookout.look().await.backup_age, Some(Duration::from_secs(60)));
 }
 
 #[tokio::test]

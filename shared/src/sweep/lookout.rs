@@ -56,7 +56,7 @@ impl Lookout {
         let marks = known(marks, "the marks");
         let last = known(self.backups.last_backups(1).await, "the last backup");
         // Where none was ever made, its age is the deployment's: or nobody would ever be told.
-        let backup = last.and_then(|last| last.first().map(|last| last.at).or(marks.as_ref()?.first_swept_at));
+        let backup = last.and_then(|last| last.first().map(|last| last.at).or_else(|| marks.as_ref()?.first_swept_at));
         let arrived = marks.and_then(|marks| marks.arrived);
         let open = known(board, "the breakers").map(|board| {
             let open = board.breakers.values().filter(|breaker| breaker.is_in_trouble(now));
