@@ -1,7 +1,7 @@
 //! What the outbox promises, with collectors that take spans, refuse them, or never answer.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -21,9 +21,7 @@ fn collector(status: Option<u16>) -> (String, Arc<AtomicUsize>, Arc<Mutex<String
         let mut open = Vec::new();
         for mut stream in listener.incoming().flatten() {
             counts.fetch_add(1, Ordering::Relaxed);
-            let mut buffer = vec![0; 65_536];
-            let read = stream.read(&mut buffer).unwrap_or_default();
-            *heads.lock().unwrap() = String::from_utf8_lossy(&buffer[..read]).into_owned();
+            *heads.lock().unwrap() = request(&mut stream);
             if let Some(status) = status {
                 let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 let _ = stream.write_all(answer.as_bytes());
@@ -33,6 +31,21 @@ fn collector(status: Option<u16>) -> (String, Arc<AtomicUsize>, Arc<Mutex<String
         }
     });
     (address, asked, head)
+}
+
+/// Reads a request to its end, or the close of what was not read would reset the connection; its head, in small letters.
+fn request(stream: &mut TcpStream) -> String {
+    let (mut read, mut buffer) = (Vec::new(), [0; 65_536]);
+    loop {
+        let count = stream.read(&mut buffer).unwrap_or_default();
+        read.extend_from_slice(&buffer[..count]);
+        let end = read.windows(4).position(|four| four == b"\r\n\r\n");
+        let head = String::from_utf8_lossy(&read[..end.unwrap_or_default()]).to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        if count == 0 || end.is_some_and(|end| read.len() >= end + 4 + length.unwrap_or_default()) {
+            return head;
+        }
+    }
 }
 
 fn outbox(address: &str, secret: Option<&str>) -> Arc<Outbox> {
@@ -71,7 +84,7 @@ async fn what_has_ended_is_sent_once_with_the_headers_of_the_secret() {
     }
     assert_eq!((asked.load(Ordering::Relaxed), outbox.kept.take().len(), secret.0.load(Ordering::Relaxed)), (1, 0, 1));
     let head = head.lock().unwrap().clone();
-    for part in ["POST /v1/traces HTTP/1.1", "x-key: a b", "x-team: ours", "application/x-protobuf"] {
+    for part in ["post /v1/traces http/1.1", "x-key: a b", "x-team: ours", "application/x-protobuf"] {
         assert!(head.contains(part), "{part} in {head}");
     }
 }
