@@ -56,8 +56,8 @@ fn a_drill_follows_every_runbook() {
     for name in names() {
         assert!(drills.contains(&format!("follow(\"{name}\")")), "no drill follows infra/runbooks/{name}.md");
         let page = Runbook::read(&name);
-        for part in ["# ", "README.md#set-up-your-shell", "**It is over when**", "**Close**"] {
-            let is_process = name == "incident-process" && part.starts_with("**");
+        for part in ["# ", "README.md#set-up-your-shell", "**You see**: ", "**It is over when**", "**Close**"] {
+            let is_process = name == "incident-process" && matches!(part, "**It is over when**" | "**Close**");
             assert!(is_process || page.text.contains(part), "infra/runbooks/{name}.md has no `{part}`");
         }
         assert!(page.blocks().any(|block| block.aws_only.is_none()), "infra/runbooks/{name}.md has nothing that could be run");
