@@ -14,14 +14,23 @@ use crate::error::{Error, Result};
 /// Writes one line; a closed pipe is not an error of ours. The one place where texts of others get to a terminal, whoever forgot
 /// [`printable`].
 pub(crate) fn line(text: Arguments<'_>) {
+    let safe = if HAS_COLOURS.load(Ordering::Relaxed) { coloured } else { printable };
     let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{}", printable(&text.to_string())).and_then(|()| stdout.flush()).is_err() {
+    if writeln!(stdout, "{}", safe(&text.to_string())).and_then(|()| stdout.flush()).is_err() {
         READER_GONE.store(true, Ordering::Relaxed);
     }
 }
 
 /// Set once, by the one place that prints.
 static READER_GONE: AtomicBool = AtomicBool::new(false);
+
+/// Set by the tables that have colours: where there is none, no text of anybody else has them either.
+static HAS_COLOURS: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`line`] lets the [`COLOURS`] pass.
+pub(crate) fn has_colours() {
+    HAS_COLOURS.store(true, Ordering::Relaxed);
+}
 
 /// Whether nobody reads standard output any more: what prints for as long as there is something to print ends then.
 pub(crate) fn reader_is_gone() -> bool {
@@ -51,6 +60,19 @@ pub(crate) fn read_stdin() -> Result<String> {
 /// the letters is dropped, but newline and tab.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|&c| matches!(c, '\n' | '\t') || !is_unsafe(c)).collect()
+}
+
+/// What a table begins and ends bold and coloured words with. Nothing else behind ESC is ours.
+const COLOURS: [&str; 7] = ["[1m", "[0m", "[38;5;9m", "[38;5;10m", "[38;5;11m", "[38;5;14m", "[39m"];
+
+/// [`printable`], but for our own colours.
+pub(crate) fn coloured(text: &str) -> String {
+    let mut parts = text.split('\u{1b}');
+    let first = printable(parts.next().unwrap_or_default());
+    parts.fold(first, |shown, part| match COLOURS.iter().find_map(|colour| Some((colour, part.strip_prefix(colour)?))) {
+        Some((colour, rest)) => format!("{shown}\u{1b}{colour}{}", printable(rest)),
+        None => shown + &printable(part),
+    })
 }
 
 /// Prints JSON: in one line as JSON lines, laid out otherwise.
@@ -123,6 +145,12 @@ mod tests {
         ] {
             assert_eq!(printable(hostile), shown);
         }
+    }
+
+    #[test]
+    fn of_all_escape_sequences_the_colours_of_a_table_are_left() {
+        assert_eq!(coloured("\u{1b}[1mRUN\u{1b}[0m \u{1b}[38;5;9mdead\u{1b}[39m"), "\u{1b}[1mRUN\u{1b}[0m \u{1b}[38;5;9mdead\u{1b}[39m");
+        assert_eq!(coloured("a\u{1b}[2Jb\u{1b}[8mc\u{1b}\u{1b}[39m\u{9b}31md\re"), "a[2Jb[8mc\u{1b}[39m31mde");
     }
 
     #[test]

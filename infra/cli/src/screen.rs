@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::config::Env;
 use crate::error::{Error, Result};
-use crate::out::{brief, printable};
+use crate::out::{brief, has_colours, printable};
 
 /// Longest text of a cell, and the shortest that the last one is cut to.
 const CELL: usize = 100;
@@ -37,7 +37,10 @@ impl Screen {
         let rows: Vec<Vec<String>> = rows.into_iter().collect();
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        if !self.colours {
+        if self.colours {
+            has_colours();
+            table.enforce_styling();
+        } else {
             table.force_no_tty();
         }
         let room = usize::from(table.width().unwrap_or(u16::MAX));
@@ -162,6 +165,15 @@ mod tests {
         let shown = NOBODY.table(&["run", "status", "message"], rows);
         assert!(shown.starts_with("RUN     STATUS  MESSAGE\nrun_1   dead    a[2Jb c\nrun_22  queued  xxx"), "{shown}");
         assert!(!shown.contains('\u{1b}') && shown.ends_with('…'), "{shown}");
+    }
+
+    #[test]
+    fn every_colour_of_a_table_gets_to_the_terminal() {
+        let words = ["healthy", "dead", "waiting", "running"];
+        let shown = Screen { colours: true, person: true }.table(&["status"], words.map(|word| vec![word.into()]));
+        assert_eq!(crate::out::coloured(&shown), shown);
+        let beginnings: std::collections::BTreeSet<_> = shown.lines().filter_map(|line| line.split_once('m')).map(|(it, _)| it).collect();
+        assert_eq!(beginnings.len(), 5, "the head is bold, and each word has a colour of its own: {shown:?}");
     }
 
     #[test]

@@ -11,4 +11,5 @@ mod replay;
 mod run;
 mod stack;
 mod support;
+mod terminal;
 mod transport;
