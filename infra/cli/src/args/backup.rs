@@ -10,6 +10,7 @@ const EXAMPLES: &str = "\
 Examples:
   reprise backup create                                        reprise-20261122T021000Z.tar.gz in this folder
   reprise backup create --out /mnt/backups/nightly.tar.gz
+  reprise backup list --dir /mnt/backups                       the archives of a folder, whole or damaged
   reprise backup verify nightly.tar.gz                         every sum, every item; touches no deployment
   reprise backup restore nightly.tar.gz --unfinished resume    into an empty table
 

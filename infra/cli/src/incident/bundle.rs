@@ -12,30 +12,43 @@ use crate::archive::{Writer, sum_of};
 use crate::args::BundleIncident;
 use crate::config::Env;
 use crate::error::Result;
-use crate::http::Http;
+use crate::http::{Http, segment};
 use crate::screen::{Screen, fields, text};
 use crate::stack::{Emulator, FUNCTIONS, Layout, Settings, repository};
 
 /// What is asked of the deployment, and in which file the answer goes.
-const ASKED: [(&str, &str); 15] = [
+const ASKED: [(&str, &str); 16] = [
     ("health/live.json", "/health"),
     ("health/ready.json", "/api/production/ready"),
     ("health/detailed.json", "/health/detailed"),
+    (HEALTH, "/api/production/health"),
     ("health/metrics.json", "/metrics"),
     ("queue/heartbeat.json", "/api/production/queue/heartbeat"),
-    ("dead_letters/sample.json", "/v1/dlq?limit=20"),
+    (DEAD, "/v1/dlq?limit=20"),
     ("dead_letters/stats.json", "/v1/dlq/stats"),
     ("dead_letters/jobs.json", "/v1/dlq/jobs?limit=20"),
     ("dead_letters/letters.json", "/v1/dlq/letters?limit=20"),
     ("runs/dead.json", "/v1/runs?status=dead&limit=20"),
-    ("runs/failed.json", "/v1/runs?status=failed&limit=20"),
+    (FAILED, "/v1/runs?status=failed&limit=20"),
     ("runs/running.json", "/v1/runs?status=running&limit=20"),
     ("usage.json", "/v1/usage"),
     ("providers.json", "/v1/providers"),
-    ("agents.json", "/v1/agents"),
+    (AGENTS, "/v1/agents"),
 ];
+/// Answers that other files are made of.
+const HEALTH: &str = "health/production.json";
+const DEAD: &str = "dead_letters/sample.json";
+const FAILED: &str = "runs/failed.json";
+const AGENTS: &str = "agents.json";
+/// What a run tells of its errors; a run has its prompt and its answer as well.
+const OF_ERRORS: [&str; 11] =
+    ["run_id", "agent", "status", "error", "failures", "attempts", "steps", "created_at", "ended_at", "died_at", "trace_id"];
 /// Errors of each function's log.
 const ERRORS: usize = 50;
+/// What is said where no local stack is behind the address.
+const NO_SETTINGS: &str =
+    r#"the API tells no settings: aws cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].Parameters'"#;
+const NO_LOGS: &str = r#"errors/runs.json has what runs tell of their errors; the logs of functions are in CloudWatch: aws logs filter-log-events --log-group-name "/aws/lambda/$STACK-queue-consumer" --filter-pattern '"ERROR"'"#;
 
 /// Says what is in it.
 pub(super) fn execute(http: &Http, wanted: &BundleIncident, env: &Env, screen: Screen) -> Result<Value> {
@@ -49,17 +62,18 @@ pub(super) fn execute(http: &Http, wanted: &BundleIncident, env: &Env, screen: S
     for of_function in variables.iter().flat_map(Map::values).filter_map(Value::as_object) {
         cleaner.learn_from(of_function);
     }
-    let mut documents = vec![("versions.json".to_owned(), versions()), ("settings.json".to_owned(), json!({ "functions": variables }))];
+    let notes: &[&str] = if local.is_some() { &[] } else { &[NO_SETTINGS, NO_LOGS] };
+    let mut documents = vec![("settings.json".to_owned(), json!({ "functions": variables, "notes": notes }))];
     if let Some(id) = &wanted.id {
         let incident = super::whole(http, id).unwrap_or_else(|error| json!({ "error": error.render() }));
         documents.push(("incident.json".to_owned(), incident));
     }
     screen.progress(&format!("asking {} addresses", ASKED.len()));
-    // Side by side: a deployment that hangs is when one wants this, and each answer may take all of its time.
-    documents.extend(std::thread::scope(|scope| {
-        let asked = ASKED.map(|(file, path)| (file, scope.spawn(move || asked(http, path))));
-        asked.map(|(file, answer)| (file.to_owned(), answer.join().unwrap_or_default()))
-    }));
+    let answers = side_by_side(http, &ASKED);
+    let body = |file: &str| answers.iter().find(|(name, _)| name == file).map_or(&Value::Null, |(_, answer)| &answer["body"]);
+    documents.push(("versions.json".to_owned(), versions(body(HEALTH), body(AGENTS))));
+    documents.push(("errors/runs.json".to_owned(), errors_of_runs(http, body(DEAD), body(FAILED))));
+    documents.extend(answers);
     if let Some(local) = &local {
         documents.extend(FUNCTIONS.map(|function| (format!("errors/{function}.json"), local.errors(function))));
     }
@@ -70,17 +84,24 @@ pub(super) fn execute(http: &Http, wanted: &BundleIncident, env: &Env, screen: S
     let parts = writer.parts().to_vec();
     let manifest = json!({
         "format": "reprise-debug-bundle", "version": 1, "created_at": now, "incident": wanted.id, "url": http.base(),
-        "local_stack": local.as_ref().map(|_| &wanted.stack), "parts": parts, "sha256": sum_of(&parts),
+        "local_stack": local.as_ref().map(|_| &wanted.stack), "notes": notes, "parts": parts, "sha256": sum_of(&parts),
     });
     writer.finish(&cleaner.clean(&manifest))?;
-    Ok(json!({"file": out, "files": parts.iter().map(|part| &part.name).collect::<Vec<_>>(), "local_stack": manifest["local_stack"]}))
+    let files: Vec<&String> = parts.iter().map(|part| &part.name).collect();
+    Ok(json!({"file": out, "files": files, "local_stack": manifest["local_stack"], "notes": notes}))
 }
 
 pub(super) fn render(made: &Value) -> String {
-    let files: Vec<String> = made["files"].as_array().into_iter().flatten().map(text).collect();
-    let logs =
-        if made["local_stack"].is_null() { "no local stack is behind this address: logs and settings are in CloudWatch" } else { "" };
-    fields(&[("file", text(&made["file"])), ("holds", files.join("\n")), ("left out", logs.to_owned())])
+    let lines = |list: &Value| list.as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join("\n");
+    fields(&[("file", text(&made["file"])), ("holds", lines(&made["files"])), ("left out", lines(&made["notes"]))])
+}
+
+/// The answers, by their files. Side by side: a deployment that hangs is when one wants this, and each answer may take all of its time.
+fn side_by_side(http: &Http, wanted: &[(impl AsRef<str> + Sync, impl AsRef<str> + Sync)]) -> Vec<(String, Value)> {
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = wanted.iter().map(|(file, path)| (file, scope.spawn(move || asked(http, path.as_ref())))).collect();
+        asking.into_iter().map(|(file, answer)| (file.as_ref().to_owned(), answer.join().unwrap_or_default())).collect()
+    })
 }
 
 /// An answer whatever it is, or why there is none.
@@ -94,18 +115,39 @@ fn asked(http: &Http, path: &str) -> Value {
     }
 }
 
-/// What this is, and what this checkout is, if it is one.
-fn versions() -> Value {
+/// What all went wrong with the runs that died or failed last, as they tell it: no log is needed for that. Null: they could not be listed.
+fn errors_of_runs(http: &Http, dead: &Value, failed: &Value) -> Value {
+    let told = |run: &Value| -> Value {
+        OF_ERRORS.iter().filter_map(|name| Some(((*name).to_owned(), run.get(name)?.clone()))).collect::<Map<_, _>>().into()
+    };
+    let dead = dead["entries"].as_array().map(|entries| entries.iter().map(told).collect::<Vec<_>>());
+    let failed = failed["runs"].as_array().map(|runs| {
+        let paths: Vec<_> = runs.iter().map(|run| ("", format!("/v1/runs/{}", segment(&text(&run["run_id"]))))).collect();
+        let whole = side_by_side(http, &paths).into_iter();
+        // A list has the last failure only, which is what there is if a run does not answer for itself.
+        whole
+            .zip(runs)
+            .map(|((_, answer), run)| told(if answer["body"]["run_id"].is_string() { &answer["body"] } else { run }))
+            .collect::<Vec<_>>()
+    });
+    json!({ "dead": dead, "failed": failed })
+}
+
+/// What this command is, what the checkout is that it was started in, if it is one, and what is deployed, as far as it says so.
+fn versions(health: &Value, agents: &Value) -> Value {
     let git = |arguments: &[&str]| {
         let root = repository().ok()?;
         let said = Command::new("git").arg("-C").arg(root).args(arguments).output().ok().filter(|said| said.status.success())?;
         Some(String::from_utf8_lossy(&said.stdout).trim().to_owned())
     };
     json!({
-        "reprise": env!("CARGO_PKG_VERSION"),
-        "commit": git(&["rev-parse", "HEAD"]),
-        "changed_files": git(&["status", "--porcelain"]).map(|changed| changed.lines().count()),
-        "latest_commits": git(&["log", "--oneline", "-10"]).map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()),
+        "deployed": {"version": health["version"], "stack": health["environment"], "agents": agents["bundle"]},
+        "command": {"version": env!("CARGO_PKG_VERSION")},
+        "checkout": {
+            "commit": git(&["rev-parse", "HEAD"]),
+            "changed_files": git(&["status", "--porcelain"]).map(|changed| changed.lines().count()),
+            "latest_commits": git(&["log", "--oneline", "-10"]).map(|log| log.lines().map(str::to_owned).collect::<Vec<_>>()),
+        },
     })
 }
 

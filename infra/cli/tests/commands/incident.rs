@@ -126,6 +126,53 @@ fn a_debug_bundle_is_made_of_a_deployment_that_hardly_answers_and_holds_no_secre
 }
 
 #[test]
+fn a_bundle_of_a_deployment_elsewhere_has_its_version_and_what_its_runs_failed_of_and_says_where_the_rest_is() {
+    let failure = |code: &str| json!({"code": code, "message": "m", "at": "2026-11-22T02:00:00.000Z", "attempt": 1});
+    let failed = |id: &str| json!({"run_id": id, "status": "failed", "error": failure("answer_refused")});
+    let mut whole = failed("run_2");
+    whole["failures"] = json!([failure("provider_timeout"), failure("answer_refused")]);
+    whole["prompt"] = "between you and me".into();
+    let dead = json!({"run_id": "run_1", "error": failure("provider_timeout"), "failures": [failure("provider_unavailable"), failure("provider_timeout")]});
+    let stub = Stub::of(&[
+        ("GET /api/production/health", 503, r#"{"status":"unhealthy","version":"7.8.9","environment":"reprise-live"}"#),
+        ("GET /v1/agents", 200, r#"{"bundle":"5eal","agents":[]}"#),
+        ("GET /v1/dlq?limit=20", 200, &json!({"count": 1, "entries": [dead]}).to_string()),
+        ("GET /v1/runs?status=failed&limit=20", 200, &json!({"runs": [failed("run_2"), failed("run_3")], "next_cursor": null}).to_string()),
+        ("GET /v1/runs/run_2", 200, &whole.to_string()),
+    ]);
+    let folder = Folder::new("bundle-elsewhere");
+    let archive = folder.0.join("b.tar.gz");
+    let said = stub.reprise(&["incident", "bundle", "--out", &archive.to_string_lossy(), "--stack", "none-such"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let files = files(&archive);
+    let of = |name: &str| files.iter().find(|(file, _)| file == name).map_or_else(|| panic!("there is no {name}"), |(_, text)| value(text));
+
+    let versions = of("versions.json");
+    assert_eq!(versions["deployed"], json!({"version": "7.8.9", "stack": "reprise-live", "agents": "5eal"}));
+    assert_eq!(versions["command"], json!({"version": env!("CARGO_PKG_VERSION")}), "it is another one");
+    // Of a run that does not answer for itself there is what the list has.
+    let errors = of("errors/runs.json");
+    let codes = |run: &serde_json::Value| -> Vec<String> {
+        let failures = run["failures"].as_array().cloned().unwrap_or_else(|| vec![run["error"].clone()]);
+        failures.iter().map(|failure| failure["code"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!(codes(&errors["dead"][0]), ["provider_unavailable", "provider_timeout"]);
+    assert_eq!(
+        errors["failed"].as_array().map(|runs| runs.iter().map(codes).collect::<Vec<_>>()).unwrap_or_default(),
+        [vec!["provider_timeout", "answer_refused"], vec!["answer_refused"]]
+    );
+    assert!(files.iter().all(|(_, text)| !text.contains("between you and me")), "what was asked stays where it is");
+    // What the API does not tell, and how to come by it.
+    let notes = of("manifest.json")["notes"].to_string();
+    let printed = String::from_utf8_lossy(&said.stdout).into_owned();
+    for command in ["aws cloudformation describe-stacks", "aws logs filter-log-events"] {
+        assert!(notes.contains(command) && printed.contains(command), "{command} is missing in {notes} or\n{printed}");
+        assert!(of("settings.json")["notes"].to_string().contains(command));
+    }
+    assert!(of("settings.json")["functions"].is_null());
+}
+
+#[test]
 fn where_nothing_answers_there_is_a_bundle_all_the_same_also_of_an_incident() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = Folder::new("bundle-down");
@@ -191,4 +238,41 @@ fn a_backup_goes_through_the_api_and_a_damaged_one_asks_it_nothing() {
     assert_eq!(untouched.reprise(&["backup", "restore", &path, "--yes"]).status.code(), Some(1));
     assert_eq!(source.reprise(&["backup", "verify", &path]).status.code(), Some(1));
     assert!(untouched.lines().is_empty());
+}
+
+#[test]
+fn a_list_of_backups_tells_the_whole_ones_from_the_damaged_and_leaves_out_what_is_none() {
+    let item = r#"{"pk":{"S":"acme#mark#m"},"sk":{"S":"mark"},"count":{"N":"1"}}"#;
+    let page = format!(r#"{{"table":"prod-table","segment":0,"segments":1,"items":[{item}],"next_cursor":null}}"#);
+    let stub = Stub::of(&[("GET /v1/backup/items?segment=0&segments=1", 200, &page), ("POST /v1/backup", 201, "{}")]);
+    let folder = Folder::new("backups");
+    let path = |name: &str| folder.0.join(name).to_string_lossy().into_owned();
+    for name in ["a-good.tar.gz", "b-damaged.tar.gz"] {
+        assert!(stub.reprise(&["backup", "create", "--segments", "1", "--out", &path(name)]).status.success());
+    }
+    let mut bytes = std::fs::read(path("b-damaged.tar.gz")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path("b-damaged.tar.gz"), bytes).unwrap();
+    // Somebody else's archive, one of ours that is no backup, and a file that is no archive.
+    let foreign = flate2::write::GzEncoder::new(std::fs::File::create(path("c-foreign.tar.gz")).unwrap(), flate2::Compression::fast());
+    tar::Builder::new(foreign).into_inner().unwrap().finish().unwrap();
+    assert!(stub.reprise(&["incident", "bundle", "--stack", "none-such", "--out", &path("d-bundle.tar.gz")]).status.success());
+    std::fs::write(path("e-notes.txt"), "nothing").unwrap();
+
+    let asked = stub.lines().len();
+    let listed = |format: &str| command(&["backup", "list", "--dir", &folder.0.to_string_lossy(), "--format", format]).output().unwrap();
+    let said = listed("json");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let found = value(&String::from_utf8_lossy(&said.stdout));
+    let backups = found["backups"].as_array().unwrap();
+    let names: Vec<&str> = backups.iter().map(|backup| backup["file"].as_str().unwrap().rsplit('/').next().unwrap()).collect();
+    assert_eq!(names, ["a-good.tar.gz", "b-damaged.tar.gz", "c-foreign.tar.gz"]);
+    assert_eq!((&backups[0]["items"], &backups[0]["table"], backups[0].get("problem")), (&1.into(), &"prod-table".into(), None));
+    for unusable in &backups[1..] {
+        assert_eq!((unusable["problem"].as_str(), unusable.get("items")), (Some("damaged, or no archive of reprise"), None));
+    }
+    let table = String::from_utf8_lossy(&listed("table").stdout).into_owned();
+    assert!(table.contains("prod-table") && table.matches("damaged, or no archive of reprise").count() == 2, "{table}");
+    assert_eq!(stub.lines().len(), asked, "no deployment is asked");
 }
