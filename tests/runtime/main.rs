@@ -6,6 +6,7 @@ mod definitions;
 mod failing;
 mod function;
 mod health;
+mod logging;
 mod starting;
 mod streaming;
 mod tracing;
