@@ -5,8 +5,8 @@
 set -eu
 
 cd "$(dirname -- "$0")/../.."
-for tool in bash curl jq watch git; do
-    command -v "$tool" >/dev/null || { echo "manuals: $tool was not found; the manuals' lines use it (Debian: apt install curl jq procps git)" >&2; exit 1; }
+for tool in bash curl jq watch git make; do
+    command -v "$tool" >/dev/null || { echo "manuals: $tool was not found; the manuals' lines use it (Debian: apt install curl jq procps git make)" >&2; exit 1; }
 done
 . infra/checks/stack.sh
 tell="agent-api queue-consumer dlq-redrive sweeper"

@@ -15,6 +15,7 @@ pub(crate) fn lines() -> Vec<Line> {
             "reprise agents validate && curl -fsS http://localhost:8000/readyz | jq -r .checks.agents.status",
         )
         .says("ok"),
+        // Text whatever the functions write; what they write themselves when they are deployed with it: tests/runtime/logging.rs.
         ours("LOG_JSON=0", "LOG_JSON=0 reprise stack logs agent-api --tail 30").checked(|said, _| {
             said.exits(0)?;
             said.has(" INFO ").or_else(|_| said.has(" WARN "))

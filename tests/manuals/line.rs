@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::client::{Client, text};
+use tests::client::{Client, list, text};
 use tests::{fresh, wait_for};
 
 /// Longer than a run needs to die, with two attempts and their pauses.
@@ -37,6 +37,7 @@ pub(crate) struct Said {
 pub(crate) struct World {
     pub(crate) api: Client,
     model: Client,
+    emulator: Client,
     url: String,
     /// A run that has died, and the word that heals what it died of.
     dead: Mutex<Option<(String, String)>>,
@@ -118,8 +119,9 @@ impl std::fmt::Display for Said {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let (url, model) = (tests::address("REPRISE_TEST_URL"), tests::address("REPRISE_TEST_MODEL"));
-        Self { api: Client::new(&url), model: Client::new(&model), url, dead: Mutex::default() }
+        let url = tests::address("REPRISE_TEST_URL");
+        let [model, emulator] = ["REPRISE_TEST_MODEL", "REPRISE_TEST_EMULATOR"].map(|name| Client::new(&tests::address(name)));
+        Self { api: Client::new(&url), model, emulator, url, dead: Mutex::default() }
     }
 
     /// Waits until a canary of the sweeper has come through the queue: what a stack needs to know that its workers live.
@@ -154,6 +156,19 @@ impl World {
         });
     }
 
+    /// How many consumers there may be at once, as the queue's mapping has it.
+    pub(crate) fn consumers(&self) -> Option<u64> {
+        let mappings = self.emulator.get("/2015-03-31/event-source-mappings/").must(200);
+        let of_consumer = |mapping: &&Value| text(mapping, "FunctionArn").ends_with("-queue-consumer");
+        list(&mappings, "EventSourceMappings").iter().find(of_consumer)?["ScalingConfig"]["MaximumConcurrency"].as_u64()
+    }
+
+    /// Deploys a build of `operator-api` that does not start, over the release that runs.
+    pub(crate) fn deploys_badly(&self) {
+        let said = self.run("cd ../.. && sh tests/drills/runbooks/bad_deploy.sh operator-api");
+        assert_eq!(said.code, 0, "{said}");
+    }
+
     /// The run that has died, and the word that heals it.
     pub(crate) fn dead(&self) -> (String, String) {
         self.dead.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().unwrap_or_default()
@@ -171,6 +186,10 @@ impl World {
         command.args(["-o", "pipefail", "-c", line]).current_dir(root().join("tests/manuals"));
         // What the manuals leave to be set.
         command.envs([("HOST", host), ("PORT", port), ("API_BASE", &self.url), ("API_ORIGIN", &self.url), ("APP_URL", &self.url)]);
+        // What a rollback needs, as the README of the runbooks sets it for a local stack.
+        let stack = format!("reprise-{}", tests::address("REPRISE_STACK"));
+        command.env("BUCKET", format!("{stack}-artifacts")).env("STACK", stack).env("AWS_ENDPOINT_URL", self.emulator.base());
+        command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", "us-east-1")]);
         command.env("PATH", path()).env("REPRISE_URL", &self.url).env("TERM", "xterm").stdin(std::process::Stdio::null());
         match command.output() {
             Err(error) => Said { code: -1, out: String::new(), err: error.to_string() },
