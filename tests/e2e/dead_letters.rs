@@ -206,6 +206,69 @@ fn a_retry_from_the_failed_step_asks_for_nothing_that_the_journal_holds_and_one_
     }
 }
 
+/// The agent's own instructions in each call that was made for this run, oldest first.
+fn instructions(stack: &Stack, run: &str) -> Vec<String> {
+    let journal = stack.model.get("/__aimock/journal?limit=1000").must(200);
+    let is_of = |entry: &&Value| entry["headers"]["idempotency-key"].as_str().is_some_and(|key| key.starts_with(run));
+    let mut calls: Vec<&Value> = journal.as_array().into_iter().flatten().filter(is_of).collect();
+    calls.sort_by_key(|call| number(call, "timestamp"));
+    let system =
+        |call: &Value| list(&call["body"], "messages").iter().find(|message| message["role"] == "system").map(|it| text(it, "content"));
+    calls.into_iter().map(|call| system(call).unwrap_or_default()).collect()
+}
+
+#[test]
+fn runs_of_one_failure_are_put_back_together_another_stays_dead_until_it_is_asked_something_else() {
+    let stack = Stack::alone();
+    // Three fail of the same, one of something else that no healing mends.
+    let patients = [dead_run(&stack), dead_run(&stack), dead_run(&stack)];
+    let other = stack.start(&fresh("empty answer"));
+    let since = text(&stack.run(&patients[0].0), "created_at");
+    for run in patients.iter().map(|(run, _)| run).chain([&other]) {
+        wait_for_death(&stack, run);
+    }
+    let fingerprint = |run: &str| text(&stack.api.get(&format!("/v1/dlq/{run}")).must(200), "fingerprint");
+    assert_eq!(fingerprint(&patients[0].0), fingerprint(&patients[1].0));
+    assert_ne!(fingerprint(&patients[0].0), fingerprint(&other));
+    patients.iter().for_each(|(_, word)| stack.heal(word));
+
+    // One alone, by another agent: that one's instructions go to the model, from the start.
+    let (taken_over, _) = &patients[2];
+    stack.api.post(&format!("/v1/dlq/{taken_over}/retry"), &json!({"agent": "triage"})).must(202);
+    assert_eq!(stack.wait_until(taken_over, "completed")["agent"], "triage");
+    let told = instructions(&stack, taken_over);
+    let [first, .., last] = &told[..] else { panic!("more than one call expected: {told:?}") };
+    assert!(!first.contains("support desk") && last.contains("support desk"), "{told:?}");
+
+    // The two others by what they failed of.
+    let filter = json!({"fingerprint": fingerprint(&patients[0].0), "since": since});
+    let job = text(&stack.api.post("/v1/dlq/retry", &json!({"filter": filter, "reason": "a test"})).must(202), "job_id");
+    let done = wait_for("the retry to be completed", LONG, || {
+        let shown = stack.api.get(&format!("/v1/dlq/jobs/{job}")).must(200);
+        if shown["status"] == "completed" { Ok(shown) } else { Err(shown) }
+    });
+    let counts = ["selected", "done", "skipped", "failed"].map(|name| number(&done["counts"], name));
+    assert_eq!(counts, [2, 2, 0, 0], "{done}");
+    for (run, _) in &patients[..2] {
+        stack.wait_until(run, "completed");
+    }
+    let left = stack.api.get(&format!("/v1/dlq/{other}")).must(200);
+    assert_eq!((number(&left, "redrives"), stack.run(&other)["status"].as_str()), (0, Some("dead")), "{left}");
+    assert!(stack.dead_letters.find(&other).is_some(), "its message lies where it lay");
+
+    // It is asked something that can be answered.
+    let question = fresh("What can you do?");
+    stack.api.post(&format!("/v1/dlq/{other}/retry"), &json!({"input": {"prompt": question}})).must(202);
+    let mended = stack.wait_until(&other, "completed");
+    assert_eq!((text(&mended, "prompt"), &mended["agent"]), (question.clone(), &json!("assistant")), "{mended}");
+    let Some(last) = stack.model_calls(&other).pop() else { panic!("the model was not asked") };
+    assert_eq!(last.messages, [("user".to_owned(), question)], "nothing of what was asked before");
+    wait_for("the messages of those that came back to leave the queue", LONG, || {
+        stack.invoke("sweeper");
+        if stack.dead_letters.depth() == 0 { Ok(()) } else { Err(format!("{:?}", stack.dead_letters.look())) }
+    });
+}
+
 #[test]
 fn a_dead_run_that_is_given_up_stays_on_record_and_leaves_the_queue() {
     let stack = Stack::alone();

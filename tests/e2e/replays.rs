@@ -10,8 +10,12 @@ use tests::{Stack, fresh, wait_for};
 
 /// Publishes a ticket; `triage-ticket` is about those that are urgent.
 fn ticket(stack: &Stack, kind: &str, priority: &str) -> Value {
+    ticket_from(stack, "crm/eu", kind, priority)
+}
+
+fn ticket_from(stack: &Stack, source: &str, kind: &str, priority: &str) -> Value {
     let payload = json!({"ticket": {"id": fresh("T"), "priority": priority, "subject": "Login fails"}});
-    stack.api.post("/v1/events", &json!({"type": kind, "source": "crm/eu", "payload": payload})).must(202)
+    stack.api.post("/v1/events", &json!({"type": kind, "source": source, "payload": payload})).must(202)
 }
 
 /// The run that the only trigger of an event started.
@@ -89,6 +93,36 @@ fn a_replay_whose_worker_is_killed_starts_each_run_once() {
     assert_eq!(of_it, 8, "{listed}");
     for one in results(&stack, &id).iter().filter(|one| one["outcome"] == "done") {
         assert_eq!((&one["difference"]["same_answer"], &one["difference"]["steps"]), (&json!(true), &json!(0)), "{one}");
+    }
+}
+
+#[test]
+fn a_replay_by_filter_is_about_the_events_of_its_kind_source_and_time_and_no_others() {
+    let stack = Stack::beside();
+    let source = fresh("crm/branch");
+    let publish = |source: &str, kind: &str, priority: &str| ticket_from(&stack, source, kind, priority);
+    let before = publish(&source, "ticket.opened", "urgent");
+    let wanted = [publish(&source, "ticket.opened", "urgent"), publish(&source, "ticket.opened", "urgent")];
+    publish(&source, "ticket.opened", "low");
+    let after = publish(&source, "ticket.opened", "urgent");
+    let others = [publish(&source, "ticket.closed", "urgent"), publish(&fresh("crm/branch"), "ticket.opened", "urgent")];
+    let shown = |event: &Value| stack.api.get(&format!("/v1/events/{}", text(event, "event_id"))).must(200);
+    let at = |event: &Value| text(&shown(event), "created_at");
+    assert!(at(&before) < at(&wanted[0]) && at(&wanted[1]) < at(&after), "each has a time of its own");
+    for event in [&before, &wanted[0], &wanted[1], &after, &others[1]] {
+        stack.wait_until(&run_of(event), "completed");
+    }
+    let filter = json!({"type": "ticket.opened", "source": source, "since": at(&wanted[0]), "until": at(&after)});
+    let id = text(&stack.api.post("/v1/replays", &json!({"filter": filter})).must(202), "job_id");
+    let done = wait_for_replay(&stack, &id);
+    let counts = ["selected", "done", "skipped", "failed"].map(|name| number(&done["counts"], name));
+    // What no trigger fits is passed over where nobody has named it.
+    assert_eq!(counts, [2, 2, 0, 0], "{done}");
+    let found = results(&stack, &id);
+    let repeated: BTreeSet<String> = found.iter().map(|one| text(&one["old"], "run_id")).collect();
+    assert_eq!(repeated, wanted.iter().map(run_of).collect::<BTreeSet<_>>(), "{found:?}");
+    for one in &found {
+        stack.wait_until(&text(&one["new"], "run_id"), "completed");
     }
 }
 
