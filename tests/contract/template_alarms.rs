@@ -338,3 +338,58 @@ fn burn_rates_look_at_two_windows_each() {
         }
     }
 }
+
+/// Ids of an alarm's formula and what each is, as text, without the last one, which is what the alarm makes of the others.
+fn formula(alarm: &Alarm) -> Vec<(String, String)> {
+    let plain = |value: &Value| match value.get("Ref") {
+        Some(name) => format!("${{{}}}", text(name)),
+        None => text(value.get("Fn::Sub").unwrap_or(value)),
+    };
+    let queries = each(&alarm.properties["Metrics"]);
+    let one = |query: &&Value| {
+        let metric = &query["MetricStat"]["Metric"];
+        let named = each(&metric["Dimensions"]).into_iter().flat_map(|one| [plain(&one["Name"]), plain(&one["Value"])]);
+        let words = [plain(&metric["Namespace"]), plain(&metric["MetricName"])].into_iter().chain(named);
+        let what = if query["Expression"].is_null() { words.collect::<Vec<_>>().join(" ") } else { plain(&query["Expression"]) };
+        (text(&query["Id"]), what)
+    };
+    queries[..queries.len() - 1].iter().map(one).collect()
+}
+
+/// The same of the dashboard's picture of the objective.
+fn formula_of_the_dashboard() -> Vec<(String, String)> {
+    let template = Template::read("infra/dashboard.yaml");
+    let (_, dashboard) = template.of_type("AWS::CloudWatch::Dashboard")[0];
+    let body: Value = serde_json::from_str(&text(&dashboard["DashboardBody"]["Fn::Sub"])).unwrap();
+    let widgets = each(&body["widgets"]);
+    let objective = widgets.iter().find(|widget| widget["properties"]["title"] == "Objective: requests that are answered").unwrap();
+    let rows = objective["properties"]["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row.as_array().unwrap().last().unwrap()["id"].is_string());
+    let one = |row: &Value| {
+        let row = row.as_array().unwrap();
+        let (words, options) = (&row[..row.len() - 1], row.last().unwrap());
+        let words: Vec<_> = words.iter().map(text).collect();
+        (text(&options["id"]), options["expression"].as_str().map_or_else(|| words.join(" "), str::to_owned))
+    };
+    rows.map(one).collect()
+}
+
+/// Metric math cannot be shared between alarms: whoever changes one copy changes all.
+#[test]
+fn failed_requests_are_counted_alike_by_all_alarms_and_the_dashboard() {
+    let expected = formula_of_the_dashboard();
+    assert_eq!(expected.len(), 9, "the rule looks at what it should: {expected:?}");
+    let mut guards = BTreeSet::new();
+    for alarm in alarms().iter().filter(|alarm| !alarm.is_composite && (alarm.name.starts_with("api-burn-") || alarm.name == "ServiceDown"))
+    {
+        assert_eq!(formula(alarm), expected, "{}", alarm.name);
+        let last = &each(&alarm.properties["Metrics"]).last().unwrap()["Expression"];
+        guards.insert(text(last.get("Fn::Sub").unwrap_or(last)));
+    }
+    // Of long windows, of short ones, and of ServiceDown.
+    assert_eq!(guards.len(), 3, "{guards:?}");
+    assert!(guards.iter().all(|guard| guard.starts_with("IF(count - FILL(probes, 0) >= ")), "{guards:?}");
+}

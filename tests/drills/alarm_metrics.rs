@@ -48,6 +48,11 @@ fn all_that_alarms_and_the_dashboard_read_is_measured() {
     for path in ["/v1/dlq", "/v1/incidents", "/health/detailed"] {
         let _ = stack.api.get(path);
     }
+    // And a probe that fails.
+    {
+        let _broken = stack.reconfigure("health", &[("TABLE_NAME", "gone")]);
+        assert_eq!(stack.api.get("/ready").status, 503);
+    }
     wait_for("all metrics that are read", LIMIT, || {
         let there = cloudwatch.metrics();
         let missing: Vec<_> = read.iter().filter(|metric| !there.contains(*metric) && !is_not_here(metric)).collect();

@@ -19,6 +19,16 @@ fn answer(function: &Function, route: &str) -> (u64, Value) {
     (response["statusCode"].as_u64().unwrap_or_default(), body)
 }
 
+/// How many failed probes the function has told CloudWatch of; each answer's line stands there before the answer is sent.
+#[track_caller]
+fn told_failed(function: &Function) -> usize {
+    let printed = function.printed();
+    let lines = printed.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let told: Vec<_> = lines.filter(|line| !line["_aws"].is_null()).collect();
+    assert!(told.iter().all(|line| line["ProbesFailed"] == 1 && line["Stack"].is_string()), "{told:?}");
+    told.len()
+}
+
 /// Model, environment, table, queues.
 fn checks(ready: &Value) -> [bool; 4] {
     ["llm", "environment", "dependencies", "queue"].map(|name| ready["checks"][name] == true)
@@ -35,6 +45,7 @@ fn liveness_answers_without_a_single_connection() {
         assert_eq!(answer(&function, "/live").0, 200);
     }
     assert_eq!((aws.connections(), model.connections()), (0, 0));
+    assert_eq!(told_failed(&function), 0);
 }
 
 #[test]
@@ -68,6 +79,7 @@ fn readiness_says_within_two_seconds_which_dependency_hangs() {
     }
     // Liveness does not suffer from it.
     assert_eq!(answer(&function, "/health").0, 200);
+    assert_eq!(told_failed(&function), 8, "each probe that failed, and no other");
 }
 
 #[test]

@@ -56,11 +56,9 @@ impl CloudWatch {
         Self { emulator: emulator.clone() }
     }
 
-    /// Records values, as old as they say.
-    #[expect(clippy::disallowed_methods, reason = "what is recorded is as old as it says by the emulator's clock, which is this machine's")]
+    /// Records values, as old as they say at that time, see [`now`].
     #[track_caller]
-    pub fn put(&self, namespace: &str, data: &[Datum]) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    pub fn put(&self, namespace: &str, data: &[Datum], now: f64) {
         for some in data.chunks(MOST_VALUES) {
             let data = some.iter().map(|datum| {
                 let dimensions = datum.dimensions.iter().map(|(name, value)| json!({"Name": name, "Value": value}));
@@ -180,6 +178,13 @@ impl Listener {
             }
         }
     }
+}
+
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "what is recorded is as old as it says by the emulator's clock, which is this machine's")]
+#[must_use]
+pub fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// The dimensions of a metric as the API lists them.

@@ -3,11 +3,12 @@
 //! code follows it.
 //!
 //! `checks` asks, `survey` asks all at once, `asking` says which probe asks the queues and the providers. `signs` and `providers` judge
-//! what was found, and `ready`, `detailed`, `heartbeat` and `metrics` each tell it in the shape of a manual.
+//! what was found, and `ready`, `detailed`, `heartbeat` and `metrics` each tell it in the shape of a manual. `failed` counts answers with 5xx.
 
 mod asking;
 mod checks;
 mod detailed;
+mod failed;
 mod heartbeat;
 mod indicator;
 mod metrics;
@@ -123,6 +124,12 @@ impl Api for HealthApi {
             }
             ("GET", "/api/production/queue/heartbeat") => self.heartbeat(call).await,
             _ => Err(call.unknown_route()),
+        }
+    }
+
+    fn answered(&self, status: u16) {
+        if status >= 500 {
+            failed::tell(&self.instance.name, self.clock.now());
         }
     }
 }

@@ -39,4 +39,7 @@ pub trait Api: Send + Sync {
     fn error_shape(&self, _call: &Call) -> ErrorShape {
         ErrorShape::Problem
     }
+
+    /// Hears the status of each answer, whatever it came of.
+    fn answered(&self, _status: u16) {}
 }

@@ -117,6 +117,7 @@ async fn run(
             if let Some(told) = told {
                 told.request(reply.status.as_u16(), asked_at.elapsed());
             }
+            api.answered(reply.status.as_u16());
             begun.begin(reply.work.take());
             Ok::<_, lambda_http::Error>(if is_streamed { streamed(reply) } else { whole(reply).await })
         }
