@@ -84,7 +84,7 @@ impl DlqApi {
         call.needs_scope(self.auth, RAW)?;
         let run = self.dead_run(principal, call).await?;
         let (payload, input) = self.asked(&run).await.map_err(|error| unavailable(&error))?;
-        tracing::info!(run.id = %run.id, by = principal.name, "the payload of a dead run was read as it is");
+        tracing::info!(tenant = %run.tenant, run.id = %run.id, by = principal.name, "the payload of a dead run was read as it is");
         Reply::json(StatusCode::OK, &PayloadView { run_id: run.id, payload, input })
     }
 

@@ -95,7 +95,8 @@ impl JobDeliveries {
                 Some(ComesBack)
             }
             Err(error) => {
-                tracing::error!(job.id = %task.job, error = %chain(&error), "a job could not be gone on with; its message comes back");
+                let (tenant, why) = (task.tenant.as_str(), chain(&error));
+                tracing::error!(tenant, job.id = %task.job, error = why, "a job could not be gone on with; its message comes back");
                 // The lease may be ours still: no use to come back before it ends.
                 self.visibility.hide(receipt, LEASE + MARGIN).await;
                 Some(ComesBack)

@@ -12,7 +12,7 @@ use crate::domain::id::RunId;
 use crate::domain::idempotency::RequestKey;
 use crate::domain::job::{CanaryState, JobStatus, NewJob, Pace};
 use crate::domain::state::RunState;
-use crate::fakes::{FixedClock, MemoryJobs, MemoryStore, a_run};
+use crate::fakes::{FixedClock, MemoryJobs, MemoryStore, a_run, listen};
 
 fn s(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -357,6 +357,16 @@ async fn a_thing_that_nobody_can_act_on_stops_nothing_else() {
     let job = w.desk.start(order(50)).await.unwrap().job;
     w.work_off(100).await;
     assert_eq!((w.jobs.get(job.id).unwrap().status, w.counts(job.id)), (JobStatus::Completed, (20, 19, 0, 1)));
+}
+
+#[tokio::test]
+async fn each_line_about_a_job_says_whose_it_is() {
+    let w = world(20, RunState::Completed, Some(7));
+    let job = w.desk.start(order(50)).await.unwrap().job;
+    let heard = listen();
+    w.work_off(100).await;
+    let lines = heard.lines("job.id", job.id);
+    assert!(lines.len() >= 2 && lines.iter().all(|line| line["tenant"] == "acme"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl Watchman {
         for (tenant, id) in &open {
             match wake(self.store.as_ref(), self.queue.as_ref(), (tenant, *id), self.clock.now(), PATIENCE).await {
                 Ok(is_woken) => woken += u32::from(is_woken),
-                Err(error) => tracing::warn!(job.id = %id, error = %chain(&error), "a job could not be looked after"),
+                Err(error) => tracing::warn!(tenant = %tenant, job.id = %id, error = %chain(&error), "a job could not be looked after"),
             }
         }
         woken

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::watch::Canaries;
 use super::{Acted, JobQueue, JobStore, Kinds, Work};
@@ -15,7 +16,7 @@ use crate::domain::job::{Canary, CanaryState, Item, Job, JobResult, JobStatus, L
 use crate::domain::job_message::JobMessage;
 use crate::engine::ports::JournalError;
 use crate::operate::Records;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 
 /// How long a worker holds a job without writing it. Longer than an invocation, so that no other works beside one that is alive; what
 /// one does that was frozen and wakes is refused by the record, and finds itself done where it acts.
@@ -78,6 +79,10 @@ impl Worker {
     /// # Errors
     /// When the store cannot be reached. The message comes back, and the lease is over by then.
     pub async fn take_up(&self, message: &JobMessage, until: Timestamp) -> Result<Taken, JournalError> {
+        self.work_on(message, until).instrument(span::job(&message.tenant, message.job)).await
+    }
+
+    async fn work_on(&self, message: &JobMessage, until: Timestamp) -> Result<Taken, JournalError> {
         let Some(mut job) = self.store.job(&message.tenant, message.job).await? else {
             tracing::error!(job.id = %message.job, "a message is about a job that does not exist");
             return Ok(Taken::Done);
@@ -305,7 +310,7 @@ pub async fn wake(
         return Ok(false);
     }
     queue.send_job(&job.message(), Duration::ZERO).await?;
-    tracing::warn!(job.id = %job.id, turn = job.turn, "job woken: its message was lost");
+    tracing::warn!(tenant = %tenant, job.id = %job.id, turn = job.turn, "job woken: its message was lost");
     Ok(true)
 }
 

@@ -128,9 +128,9 @@ impl Redrive {
         if run.state == RunState::Queued
             && let Err(error) = self.queue.send(&run.task(), Duration::ZERO).await
         {
-            tracing::warn!(run.id = %run.id, error = %chain(&error), "a retried run is not sent yet; the sweeper does it");
+            tracing::warn!(tenant = %run.tenant, run.id = %run.id, error = %chain(&error), "a retried run is not sent yet; the sweeper does it");
         }
-        tracing::info!(run.id = %run.id, epoch = run.epoch, state = run.state.as_str(), "dead run retried");
+        tracing::info!(tenant = %run.tenant, run.id = %run.id, epoch = run.epoch, state = run.state.as_str(), "dead run retried");
         // In bulk the janitor tidies up: one search each would hide the whole queue all the time.
         if retry.revival.job.is_none() {
             self.forget(&run).await;
@@ -166,7 +166,7 @@ impl Redrive {
             }
             Err(error) => return Err(error.into()),
         };
-        tracing::info!(run.id = %run.id, "dead run discarded");
+        tracing::info!(tenant = %run.tenant, run.id = %run.id, "dead run discarded");
         if retry.revival.job.is_none() {
             self.forget(&run).await;
         }
@@ -177,7 +177,7 @@ impl Redrive {
         // What was given up keeps its epoch; any letter of it means nothing, this one included.
         let task = Task { epoch: run.epoch + u64::from(run.state.has_ended()), ..run.task() };
         if let Err(error) = self.dead_letters.forget(&task).await {
-            tracing::warn!(run.id = %run.id, error = %chain(&error), "the dead letter of a run stays for the sweeper");
+            tracing::warn!(tenant = %run.tenant, run.id = %run.id, error = %chain(&error), "the dead letter of a run stays for the sweeper");
         }
     }
 

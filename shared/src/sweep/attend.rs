@@ -19,7 +19,7 @@ use crate::domain::waiting::Waiting;
 use crate::engine::ports::{Guard, Journal, JournalError, Queue, Write};
 use crate::ledger::{Change, commit};
 use crate::operate::time_is_over;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 
 /// Who the audit trail says it was.
 pub(super) const SWEEPER: &str = "sweeper";
@@ -60,6 +60,7 @@ pub struct Caretaker {
 impl Attendant for Caretaker {
     async fn attend(&self, entry: &DueEntry) -> Result<(Done, Option<Timestamp>), JournalError> {
         let Some(run) = self.journal.run(&entry.tenant, entry.run).await? else { return Ok((Done::Nothing, None)) };
+        span::is_of_attempt(run.attempts);
         let due = run.due_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
         // The index lags: what it says of the run is over.
         if due.is_none_or(|due| due > self.clock.now()) {
@@ -123,10 +124,10 @@ impl Caretaker {
         let worker = run.lease_owner.as_deref().unwrap_or_default();
         if is_dead {
             // The epoch is as it was: its message is on the dead-letter queue, or on its way there.
-            tracing::error!(run.id = %run.id, attempts = run.attempts, worker, "run is dead: its worker vanished and no attempt is left");
+            tracing::error!(run.id = %run.id, worker, "run is dead: its worker vanished and no attempt is left");
             return Ok((Done::Died, None));
         }
-        tracing::warn!(run.id = %run.id, epoch = next.epoch, attempts = run.attempts, worker, "run taken from a worker that vanished");
+        tracing::warn!(run.id = %run.id, epoch = next.epoch, worker, "run taken from a worker that vanished");
         Ok((Done::Requeued, None))
     }
 
@@ -152,7 +153,7 @@ impl Caretaker {
                 self.look_again(run, after(now, pause)).await
             }
             line::Repair::Woken(task) => {
-                tracing::error!(run.id = %task.run, "its turn had come and nobody had noticed: run woken");
+                tracing::error!(run.id = %run.id, woken = %task.run, "a line stood still: the run whose turn it is was woken");
                 let done = if task.run == run.id { Done::Woken } else { Done::Repaired };
                 self.send(&task).await;
                 Ok((done, None))

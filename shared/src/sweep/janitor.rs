@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use jiff::Timestamp;
+use tracing::Span;
 
 use crate::domain::clock::{Clock, between};
 use crate::domain::id::{RunId, TenantId};
@@ -20,7 +21,7 @@ use crate::domain::task::{Message, Task};
 use crate::engine::ports::JournalError;
 use crate::letters::{self, LetterBook, Sighting, Standing};
 use crate::operate::Records;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 
 /// Letters that one look takes at most.
 const MOST: usize = 500;
@@ -124,12 +125,12 @@ impl Janitor {
                     Verdict::Keep if let Some(place) = kept.iter().position(|other| is_again(other, &letter)) => {
                         // The one with the smallest name stays: so looks that know nothing of each other agree.
                         let surplus = if kept[place].id <= letter.id { letter } else { std::mem::replace(&mut kept[place], letter) };
-                        tracing::info!(letter = %about(&surplus), why = "the run has another one", "dead letter deleted");
+                        say_deleted(&surplus, "the run has another one");
                         useless.push(surplus);
                     }
                     Verdict::Keep => kept.push(letter),
                     Verdict::Delete(why) => {
-                        tracing::info!(letter = %about(&letter), why, "dead letter deleted");
+                        say_deleted(&letter, why);
                         useless.push(letter);
                     }
                 }
@@ -156,7 +157,9 @@ impl Janitor {
         for (tenant, ids) in wanted {
             match self.records.runs(&tenant, &ids).await {
                 Ok(runs) => drop(found.insert(tenant, runs.into_iter().map(|run| (run.id, run)).collect())),
-                Err(error) => tracing::warn!(runs = ids.len(), error = %chain(&error), "the runs of dead letters could not be read"),
+                Err(error) => {
+                    tracing::warn!(tenant = %tenant, runs = ids.len(), error = %chain(&error), "the runs of dead letters could not be read");
+                }
             }
         }
         found
@@ -207,11 +210,9 @@ fn is_again(one: &Letter, other: &Letter) -> bool {
     one.id != other.id && one.body == other.body && Task::from_body(&one.body).is_ok()
 }
 
-/// What a letter is about, for the log; never its text.
-fn about(letter: &Letter) -> String {
-    match Message::from_body(&letter.body) {
-        Ok(Message::Run(task)) => task.run.to_string(),
-        Ok(Message::Canary(_)) => "canary".into(),
-        Err(_) => letter.id.clone(),
-    }
+/// Never its text.
+fn say_deleted(letter: &Letter, why: &str) {
+    let task = Task::from_body(&letter.body).ok();
+    let around = task.map_or_else(Span::none, |task| span::about(&task.tenant, task.run));
+    around.in_scope(|| tracing::info!(letter = letter.id, why, "dead letter deleted"));
 }

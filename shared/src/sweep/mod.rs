@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use futures_util::future::{join, join_all, join3};
 use jiff::Timestamp;
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use crate::domain::clock::{Clock, after, between};
 use crate::domain::id::{RunId, TenantId};
@@ -28,7 +29,7 @@ use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
 use crate::heartbeat::{Depth, Heartbeats};
 use crate::jobs::Watchman;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 pub use attend::{Backlog, Caretaker};
 use janitor::Janitor;
 pub use lookout::{Lookout, Signs};
@@ -267,7 +268,7 @@ impl Sweeper {
                 if now >= end {
                     return round;
                 }
-                self.attend(&entry, &mut round).await;
+                self.attend(&entry, &mut round).instrument(span::about(&entry.tenant, entry.run)).await;
                 last = Some(entry);
             }
             if is_last {
@@ -288,7 +289,7 @@ impl Sweeper {
             }
             Err(error) => {
                 round.tally.failed += 1;
-                tracing::error!(run.id = %entry.run, error = %chain(&error), "a run that is due could not be looked after; it stays due");
+                tracing::error!(error = %chain(&error), "a run that is due could not be looked after; it stays due");
             }
         }
     }

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
+use serde_json::{Value, json};
+
 use super::janitor::{Letter, Letters};
 use super::*;
 use crate::domain::id::LetterId;
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
-use crate::fakes::{FixedClock, MemoryLetters, MemoryStore, a_run};
+use crate::fakes::{FixedClock, MemoryLetters, MemoryQueue, MemoryStore, a_run, listen};
 use crate::letters::{LetterBook, LetterStatus};
 
 fn seconds(n: u64) -> Duration {
@@ -279,6 +281,30 @@ async fn a_round_takes_a_bounded_number_of_entries_and_the_next_one_goes_on() {
     let tally = w.tick().await.unwrap();
     assert_eq!((tally.entries, tally.rounds), (12_000, 2));
     assert_eq!(*w.index.reads.lock().unwrap(), 8 * (20 + 11));
+}
+
+#[tokio::test]
+async fn what_is_done_about_a_run_is_said_with_its_tenant_and_attempt() {
+    let mut w = sweeping(Vec::new());
+    let (store, queue) = (Arc::new(MemoryStore::default()), Arc::new(MemoryQueue::default()));
+    let (mut lost, ended) = (a_run_in(RunState::Running, 1), a_run_in(RunState::Completed, 1));
+    lost.attempts = 1;
+    lost.lease_to("worker".into(), after(start(), seconds(75)), Some("m".into()));
+    [&lost, &ended].into_iter().for_each(|run| store.put(run.clone()));
+    w.sweeper.index = store.clone();
+    w.sweeper.janitor = janitor(Arc::new(LetterBox::with(&[ended.task().to_body()])), store.clone());
+    let (journal, backlog, clock) = (store, queue.clone(), w.clock.clone());
+    w.sweeper.attendant = Arc::new(Caretaker { journal, queue, backlog, clock, max_attempts: 3 });
+    w.clock.advance(seconds(120));
+    let heard = listen();
+    assert_eq!(w.tick().await.unwrap().requeued, 1);
+    for (run, attempt) in [(&lost, json!(2)), (&ended, Value::Null)] {
+        let lines = heard.lines("run.id", run.id);
+        assert!(!lines.is_empty(), "nothing was said of {}", run.id);
+        for line in lines {
+            assert_eq!((&line["tenant"], &line["attempt"]), (&json!("acme"), &attempt), "{line}");
+        }
+    }
 }
 
 fn janitor(letters: Arc<LetterBox>, records: Arc<MemoryStore>) -> Janitor {

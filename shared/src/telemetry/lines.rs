@@ -186,6 +186,7 @@ mod tests {
 
     use super::super::{span, speakers};
     use super::*;
+    use crate::fakes::a_run;
 
     /// The lines of what `speaks`, at that level.
     fn lines(format: Format, level: Level, speaks: impl FnOnce()) -> Vec<String> {
@@ -223,6 +224,25 @@ mod tests {
             for name in said.keys() {
                 assert_eq!(line.matches(&format!("\"{name}\":")).count(), 1, "{name} in {line}");
             }
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_worker_says_which_attempt_and_step_of_whose_run_it_is_of() {
+        let mut run = a_run(&"acme".parse().unwrap(), SystemClock.now());
+        run.attempts = 2;
+        let lines = lines(Format::Json, Level::ERROR, || {
+            let invocation = tracing::info_span!(target: span::INVOCATION, "Lambda runtime invoke", requestId = "lambda");
+            let message = invocation.in_scope(|| span::message(&run.task(), "m", 3, None));
+            let attempt = message.in_scope(|| span::attempt(&mut run));
+            attempt.in_scope(|| span::step(4).in_scope(|| tracing::error!("it happened")));
+        });
+        let said: Value = serde_json::from_str(&lines[0]).unwrap();
+        let run = run.id.to_string();
+        for (name, value) in
+            [("request.id", json!("lambda")), ("tenant", json!("acme")), ("run.id", json!(run)), ("attempt", json!(2)), ("step", json!(4))]
+        {
+            assert_eq!(said[name], value, "{name} in {said}");
         }
     }
 

@@ -7,12 +7,13 @@
 //! | `xray_trace_id` | X-Ray's trace of the invocation |
 //! | `trace_id` | OpenTelemetry's, where traces are collected or the caller has one |
 //! | `tenant`, `run.id`, `attempt`, `step` | whose run, which one, which attempt without progress, which step of its journal |
+//! | `job.id` | which bulk action; `tenant` is then whose action it is |
 
 use tracing::Span;
 use tracing::field::Empty;
 
 use super::{semconv, trace};
-use crate::domain::id::{RunId, TenantId};
+use crate::domain::id::{JobId, RunId, TenantId};
 use crate::domain::run::Run;
 use crate::domain::task::Task;
 use crate::domain::trace::{RunTrace, TraceContext};
@@ -137,6 +138,23 @@ pub fn attempt_ended(attempt: &Span, ended: &Result<Advance, JournalError>) {
     if ended.is_err() {
         semconv::failed(attempt, outcome);
     }
+}
+
+/// What is done about a run beside its attempts: the sweeper's work. [`is_of_attempt`] says which attempt it has come to.
+#[must_use]
+pub fn about(tenant: &TenantId, run: RunId) -> Span {
+    tracing::error_span!(target: UNTRACED, "about", tenant = tenant.as_str(), run.id = %run, attempt = Empty)
+}
+
+/// Says which attempt the run has come to that something is done about.
+pub fn is_of_attempt(attempt: u32) {
+    Span::current().record("attempt", attempt);
+}
+
+/// Work on a bulk action.
+#[must_use]
+pub fn job(tenant: &TenantId, job: JobId) -> Span {
+    tracing::error_span!(target: UNTRACED, "job", tenant = tenant.as_str(), job.id = %job)
 }
 
 /// A step of a run, from its first call to its place in the journal.

@@ -12,6 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::*;
 use crate::domain::trace::{RunTrace, TraceContext};
 use crate::telemetry::outbox::{Kept, Outbox};
+use crate::telemetry::{Format, Lines};
 
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -19,7 +20,9 @@ const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 fn collect(is_content_shown: bool) -> (Kept, DefaultGuard) {
     let outbox = Outbox::new("http://127.0.0.1:1", None, Resource::builder_empty().build()).unwrap();
     let kept = outbox.kept.clone();
-    (kept, tracing::subscriber::set_default(tracing_subscriber::registry().with(outbox.layer(is_content_shown))))
+    // Log lines know which invocation it is.
+    let lines = Lines::to(Format::Json, |_| ());
+    (kept, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines).with(outbox.layer(is_content_shown))))
 }
 
 /// The spans that have ended, by name; of those with one name, in order.
@@ -140,6 +143,22 @@ async fn spans_say_what_the_conventions_ask_for_and_nothing_that_was_said() {
         assert!(content.iter().all(|name| !said.contains_key(name)), "{said:?}");
         assert!(said.values().all(|value| !value.contains("why?") && !value.contains("noon")), "{said:?}");
         assert!(span.events.is_empty(), "what happens inside is in the logs");
+    }
+}
+
+#[tokio::test]
+async fn requests_and_messages_say_what_x_ray_calls_their_invocations() {
+    let (kept, _collecting) = collect(false);
+    let (w, sent) = traced_world([]).await;
+    let invocation =
+        |xray| tracing::info_span!(target: span::INVOCATION, "Lambda runtime invoke", requestId = "lambda", xrayTraceId = xray);
+    w.consume(1, Some(sent)).instrument(invocation("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1")).await;
+    invocation("Root=1-abc;Sampled=0").in_scope(|| drop(span::request("GET", "/v1/runs/{id}", "r2", None)));
+    let spans = Spans(kept.take());
+    for (name, xray) in
+        [("process tasks", Some("1-5759e988-bd862e3fe1be46a994272793")), ("GET /v1/runs/{id}", Some("1-abc")), ("POST /v1/agent", None)]
+    {
+        assert_eq!(said(spans.one(name)).get("aws.xray.trace_id").map(String::as_str), xray, "{name}");
     }
 }
 

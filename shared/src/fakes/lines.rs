@@ -1,0 +1,35 @@
+//! What is logged.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::locked;
+use crate::telemetry::{Format, Lines};
+
+/// The log lines of a thread since [`listen`].
+pub struct Heard {
+    lines: Arc<Mutex<Vec<Value>>>,
+    _listening: DefaultGuard,
+}
+
+/// Hears the log lines of this thread, until it is dropped.
+#[must_use]
+pub fn listen() -> Heard {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let to = lines.clone();
+    let layer = Lines::to(Format::Json, move |line| locked(&to).extend(serde_json::from_str::<Value>(line)));
+    Heard { lines, _listening: tracing::subscriber::set_default(tracing_subscriber::registry().with(layer)) }
+}
+
+impl Heard {
+    /// The lines whose field has this value.
+    #[must_use]
+    pub fn lines(&self, field: &str, value: impl Display) -> Vec<Value> {
+        let value = value.to_string();
+        locked(&self.lines).iter().filter(|line| line[field] == value).cloned().collect()
+    }
+}
