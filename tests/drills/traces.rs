@@ -140,6 +140,10 @@ fn a_receiver_sees_each_run_as_one_trace_and_one_that_hangs_costs_nobody_an_answ
         is_behind(one(chain[1]), one(chain[0]));
     }
     says(one("POST /v1/agent"), &[("http.response.status_code", "202")]);
+    for name in ["POST /v1/agent", "process tasks"] {
+        let xray = text(&one(name)["attributes"], "aws.xray.trace_id");
+        assert!(xray.starts_with("1-") && xray.len() == 35, "{name}: {xray}");
+    }
     says(one("invoke_agent assistant"), &[("gen_ai.agent.name", "assistant"), ("run.id", &timely), ("reprise.run.outcome", "completed")]);
     says(one("execute_tool clock"), &[("gen_ai.tool.name", "clock"), ("step", "2")]);
     let chats: Vec<_> = spans.iter().filter(|span| text(span, "name").starts_with("chat ")).collect();

@@ -9,6 +9,7 @@ mod dead_letters;
 mod idempotency;
 mod killed_workers;
 mod lists;
+mod log_lines;
 mod probes;
 mod provider_errors;
 mod refusals;

@@ -1,10 +1,11 @@
 //! What the end-to-end and runtime tests stand on. [`Stack`] is the deployed stack, [`runs`] what tests do with it,
-//! [`requests`], [`model`], [`queues`], [`cloudwatch`] and [`processes`] what they look at from behind, [`runtime_api`] a mock Lambda
+//! [`requests`], [`logs`], [`model`], [`queues`], [`cloudwatch`] and [`processes`] what they look at from behind, [`runtime_api`] a mock Lambda
 //! Runtime API for single binaries, [`runbook`] runbooks as programs, [`wait_for`] the only way to wait.
 
 pub mod client;
 pub mod cloudwatch;
 pub mod functions;
+pub mod logs;
 pub mod model;
 pub mod processes;
 pub mod queues;

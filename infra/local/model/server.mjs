@@ -8,7 +8,8 @@
 //
 //   "echo ..."                   the answer is "You said: echo ..."; "echo after 2 clocks ..." asks the tool `clock` twice first,
 //                                "echo after asking ..." asks a person
-//   "fails 3 times ..."          the first three calls with exactly this prompt get a 500, later ones an answer
+//   "fails 3 times ..."          the first three calls with exactly this prompt get a 500, later ones an answer;
+//                                "echo after 1 clock, then fails 3 times ..." the first three after the tools
 //   "fails until healed ..."     each call gets a 500 until POST /reprise/heal with a body that is part of the prompt;
 //                                "echo after 1 clock, then fails until healed ..." only the call after the tools
 //
@@ -50,9 +51,12 @@ function prompt(request) {
 
 function failsSoManyTimes(request) {
   const text = prompt(request);
+  const said = text.includes("then fails") ? echo(request) : {};
+  if (said.toolCalls) return said;
   const left = failuresLeft.get(text) ?? Number(/fails (\d+) times/.exec(text)[1]);
   failuresLeft.set(text, Math.max(0, left - 1));
-  return left > 0 ? failure : answer;
+  if (left > 0) return failure;
+  return said.content ? said : answer;
 }
 
 function failsUntilHealed(request) {

@@ -81,6 +81,10 @@ class Model(unittest.TestCase):
         self.assertEqual(ask(f"fails until healed {name}").status, 200)
         self.assertEqual(ask(f"echo that fails until healed {name[::-1]}").status, 500)
         self.assertEqual(self.message(ask(f"echo that fails until healed {name}"))["content"], f"You said: echo that fails until healed {name}")
+        prompt = f"echo after 1 clock, then fails 1 times {name}"
+        later = tool_result(self.message(ask(prompt))["tool_calls"][0])
+        self.assertEqual(ask(prompt, *later).status, 500)
+        self.assertEqual(self.message(ask(prompt, *later))["content"], f"You said: {prompt}")
 
     def test_an_echo_says_its_own_prompt_after_as_many_clocks_as_it_wants(self) -> None:
         name = uuid.uuid4().hex
