@@ -29,22 +29,35 @@ pub(crate) struct Pulse<'a> {
     pub(crate) overdue: Check<Vec<Run>>,
 }
 
-enum Verdict {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
     Pass,
     Warn,
     Fail,
+}
+
+impl Verdict {
+    pub(crate) const ALL: [Self; 3] = [Self::Pass, Self::Warn, Self::Fail];
+
+    /// As the manual has it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
 }
 
 impl Pulse<'_> {
     /// `sees` says of which tenants the caller may see runs.
     pub(crate) fn reply(&self, sees: impl Fn(&TenantId) -> bool) -> Result<Reply, Problem> {
         let (verdict, message, details) = self.judge();
-        let (word, status) = match verdict {
-            Verdict::Pass => ("pass", StatusCode::OK),
-            Verdict::Warn => ("warn", StatusCode::SERVICE_UNAVAILABLE),
-            Verdict::Fail => ("fail", StatusCode::SERVICE_UNAVAILABLE),
+        let status = match verdict {
+            Verdict::Pass => StatusCode::OK,
+            Verdict::Warn | Verdict::Fail => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let mut said = json!({"status": word, "message": message});
+        let mut said = json!({"status": verdict.word(), "message": message});
         if let Some(details) = details {
             said["details"] = details;
         }
@@ -64,6 +77,11 @@ impl Pulse<'_> {
             "inlineWorker": true,
         });
         Reply::json(status, &body)
+    }
+
+    /// What the probe says, in a word.
+    pub(crate) fn verdict(&self) -> Verdict {
+        self.judge().0
     }
 
     /// In the order of the manual: no worker, no queue, leases that nobody renews, a backlog.

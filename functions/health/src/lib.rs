@@ -21,11 +21,13 @@ mod survey;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::{join, join3};
 use jiff::Timestamp;
 use lambda_http::http::{StatusCode, header};
 use serde_json::json;
 use shared::config::{ApiAuth, Environment};
 use shared::domain::clock::{Clock, between, rfc3339_millis};
+use shared::domain::run::Run;
 use shared::engine::ports::JournalError;
 use shared::http::{Api, Call, Problem, Reply};
 use shared::telemetry::SystemClock;
@@ -80,10 +82,14 @@ impl HealthApi {
         Reply::json(StatusCode::OK, &json!({"alive": true, "timestamp": rfc3339_millis::format(now), "uptime": uptime}))
     }
 
-    async fn heartbeat(&self, call: &Call) -> Result<Reply, Problem> {
+    async fn overdue(&self) -> Check<Vec<Run>> {
         let now = self.clock.now();
         let overdue = self.checks.overdue(now.checked_sub(OVERDUE).unwrap_or(now));
-        let (survey, overdue) = futures_util::future::join(self.survey(), limited(overdue, LIMIT, self.clock.as_ref())).await;
+        limited(overdue, LIMIT, self.clock.as_ref()).await
+    }
+
+    async fn heartbeat(&self, call: &Call) -> Result<Reply, Problem> {
+        let (survey, overdue) = join(self.survey(), self.overdue()).await;
         // Configuration that is wrong does not stop this function; until it is mended it is as careful as it can be.
         let auth = ApiAuth::read(&self.env).unwrap_or(ApiAuth::Iam);
         let is_operator = call.only_operator(auth).is_ok();
@@ -100,8 +106,9 @@ impl HealthApi {
     }
 
     async fn metrics(&self) -> Result<Reply, Problem> {
-        let (survey, sums) = futures_util::future::join(self.survey(), limited(self.checks.sums(), LIMIT, self.clock.as_ref())).await;
-        metrics::text(&survey, &sums)
+        let sums = limited(self.checks.sums(), LIMIT, self.clock.as_ref());
+        let (survey, overdue, sums) = join3(self.survey(), self.overdue(), sums).await;
+        metrics::text(&Pulse { survey: &survey, overdue }, &sums)
             .map(Reply::metrics)
             .map_err(|problem| Problem::unavailable(&JournalError::Unavailable(problem.into())))
     }

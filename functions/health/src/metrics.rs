@@ -12,7 +12,7 @@ use shared::metrics::catalogue::{BUCKETS, FAMILIES, Family, Kind, PREFIX};
 use shared::metrics::fleet::Sums;
 
 use crate::checks::Check;
-use crate::survey::Survey;
+use crate::heartbeat::{Pulse, Verdict};
 
 /// Who answers requests that are counted, and who works on runs.
 const ANSWERING: [&str; 3] = ["agent-api", "operator-api", "dlq-redrive"];
@@ -32,7 +32,8 @@ const CODES: [&str; 4] = ["provider_timeout", "provider_unavailable", "provider_
 const WORD: Duration = Duration::from_secs(300);
 
 /// The text, or the first thing that could not be read.
-pub(crate) fn text(survey: &Survey, sums: &Check<Vec<Sums>>) -> Result<String, String> {
+pub(crate) fn text(pulse: &Pulse<'_>, sums: &Check<Vec<Sums>>) -> Result<String, String> {
+    let survey = pulse.survey;
     let (tasks, dead) = (survey.tasks.found.as_ref()?, survey.dead_letters.found.as_ref()?);
     let marks = survey.table.found.as_ref()?;
     let configured = survey.environment.as_ref()?;
@@ -44,6 +45,9 @@ pub(crate) fn text(survey: &Survey, sums: &Check<Vec<Sums>>) -> Result<String, S
     let depths = [("tasks", tasks), ("dead_letters", dead)].into_iter().flat_map(|(queue, depth)| depth_samples(queue, *depth));
     gauge(&mut text, "reprise_queue_messages", "Messages on a queue, as SQS counts them: approximately", depths);
     gauge(&mut text, "reprise_heartbeat_age_seconds", "Time since a part last gave a sign of life", ages(marks, survey.at));
+    let verdict = pulse.verdict();
+    let verdicts = Verdict::ALL.map(|one| (format!(r#"status="{}""#, one.word()), number(u64::from(one == verdict))));
+    gauge(&mut text, "reprise_heartbeat_status", "What the heartbeat of the queue says: the status that is 1", verdicts);
     let latency = marks.arrived.map(|arrived| (String::new(), between(arrived.sent_at, arrived.at).as_secs_f64()));
     gauge(&mut text, "reprise_canary_latency_seconds", "How long the last canary waited for a worker", latency);
     let open = survey.board.iter().map(|board| {

@@ -326,6 +326,8 @@ async fn metrics_are_the_numbers_that_all_functions_share() {
         r#"reprise_heartbeat_age_seconds{of="worker"} 29"#,
         "reprise_canary_latency_seconds 1",
         "reprise_agents 2",
+        r#"reprise_heartbeat_status{status="pass"} 1"#,
+        r#"reprise_heartbeat_status{status="warn"} 0"#,
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
     }
@@ -333,5 +335,19 @@ async fn metrics_are_the_numbers_that_all_functions_share() {
         let is_comment = line.starts_with("# HELP reprise_") || line.starts_with("# TYPE reprise_");
         let value = line.rsplit_once(' ').and_then(|(name, value)| name.starts_with("reprise_").then(|| value.parse::<f64>().ok())?);
         assert!(is_comment || value.is_some(), "{line} is not in Prometheus's format");
+    }
+}
+
+#[tokio::test]
+async fn metrics_say_what_the_heartbeat_says() {
+    let stuck = Scripted { overdue: vec![a_run(&"acme".parse().unwrap(), ago(600))], ..Scripted::default() };
+    let silent = Scripted { marks: Marks::default(), ..Scripted::default() };
+    for (checks, status) in [(Scripted::default(), "pass"), (stuck, "warn"), (silent, "fail")] {
+        let checks = Arc::new(checks);
+        let (_, probe) = ask(checks.clone(), "/api/production/queue/heartbeat").await;
+        let (_, text) = ask(checks, "/metrics").await;
+        assert_eq!(serde_json::from_str::<Value>(&probe).unwrap()["status"]["status"], status);
+        let told: Vec<_> = text.lines().filter(|line| line.starts_with("reprise_heartbeat_status{") && line.ends_with(" 1")).collect();
+        assert_eq!(told, [format!(r#"reprise_heartbeat_status{{status="{status}"}} 1"#)]);
     }
 }
