@@ -106,6 +106,10 @@ fn drive(stack: &Stack, cloudwatch: &CloudWatch, table: &Table, ears: &Ears, dri
         let once = expected.iter().flat_map(|alarm| ["ALARM", "OK"].map(|state| Notice { alarm: alarm.clone(), state: state.to_owned() }));
         assert_eq!(*told, once.collect::<Vec<_>>(), "{what} of the drill: {name}");
     }
+    if drill["nothing_else"] == true {
+        let rose = cloudwatch.times_in_alarm().into_iter().filter(|(alarm, times)| before.get(alarm) < Some(times));
+        assert_eq!(rose.map(|(alarm, _)| alarm).collect::<BTreeSet<_>>(), table.names(&drill["goes_off"]), "of the drill: {name}");
+    }
 }
 
 #[track_caller]
