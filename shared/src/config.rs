@@ -80,6 +80,7 @@ pub mod variables {
         BACKLOG_THRESHOLD,
         DEAD_LETTER_THRESHOLD,
         HEARTBEAT_TIMEOUT_SECONDS,
+        LEASE_SECONDS,
         PROBE_CACHE_SECONDS,
         LOG_LEVEL,
         LOG_JSON,

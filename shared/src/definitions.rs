@@ -33,17 +33,16 @@ pub fn load(env: &Environment) -> Result<Arc<Bundle>, DefinitionsError> {
     load_from(&beside_the_program(), env.flag(variables::REQUIRE_COMPILED)?)
 }
 
-/// Whether [`load`] would succeed, for a probe: how many agents it would find.
+/// What [`load`] would find, for a probe: the log says nothing of it.
 ///
 /// # Errors
 /// As [`load`].
-pub fn check(env: &Environment) -> Result<usize, DefinitionsError> {
-    let bundle = match read(&beside_the_program()) {
-        Ok(bundle) => bundle,
-        Err(error) if env.flag(variables::REQUIRE_COMPILED)? => return Err(error.into()),
-        Err(_) => Bundle::embedded(),
-    };
-    Ok(bundle.agents.len())
+pub fn check(env: &Environment) -> Result<Bundle, DefinitionsError> {
+    match read(&beside_the_program()) {
+        Ok(bundle) => Ok(bundle),
+        Err(error) if env.flag(variables::REQUIRE_COMPILED)? => Err(error.into()),
+        Err(_) => Ok(Bundle::embedded()),
+    }
 }
 
 /// As [`load`], from this folder.

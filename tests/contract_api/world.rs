@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_api::AgentApi;
 use async_trait::async_trait;
 use dlq_redrive::{Choices, DlqApi, JobsApi, Replays};
-use health::{Check, Checks, Configured, HealthApi, Thresholds};
+use health::{Check, Checks, Configured, HealthApi, Reach, Sees, Thresholds};
 use jiff::Timestamp;
 use lambda_http::Body;
 use lambda_http::http::HeaderMap;
@@ -99,28 +99,28 @@ impl Letters for NoPile {
 /// Dependencies that all answer, or of which the queue does not.
 struct Probed {
     is_well: bool,
-    overdue: Vec<Run>,
+    due: Vec<Run>,
     clock: Arc<FixedClock>,
     found: Mutex<Option<Found>>,
 }
 
 impl Probed {
-    fn api(is_well: bool, overdue: Vec<Run>, clock: &Arc<FixedClock>) -> HealthApi {
+    fn api(is_well: bool, due: Vec<Run>, clock: &Arc<FixedClock>) -> HealthApi {
         let env = Environment::of(|name| (name == "API_AUTH").then(|| "iam".to_owned()));
-        HealthApi::with(Arc::new(Self { is_well, overdue, clock: clock.clone(), found: Mutex::default() }), clock.clone(), env)
+        HealthApi::with(Arc::new(Self { is_well, due, clock: clock.clone(), found: Mutex::default() }), clock.clone(), env)
     }
 }
 
 #[async_trait]
 impl Checks for Probed {
     fn environment(&self) -> Check<Configured> {
-        Ok(Configured { agents: 2, thresholds: Thresholds::DEFAULT })
+        Ok(Configured { agents: 2, models: Vec::new(), thresholds: Thresholds::DEFAULT })
     }
     fn models(&self) -> Check<Vec<ModelRef>> {
         Ok(vec!["openai::gpt-4o-mini".parse().expect("a model")])
     }
-    async fn provider(&self, _name: &str) -> Check {
-        Ok(())
+    async fn provider(&self, _name: &str) -> Check<Reach> {
+        Ok(Reach::Open)
     }
     async fn table(&self) -> Check<Seen> {
         let at = self.clock.now();
@@ -141,8 +141,9 @@ impl Checks for Probed {
     async fn dead_letters(&self) -> Check<Depth> {
         Ok(Depth::default())
     }
-    async fn overdue(&self, _at: Timestamp) -> Check<Vec<Run>> {
-        Ok(self.overdue.clone())
+    async fn due(&self, late: Timestamp, sees: &Sees<'_>) -> Check<Vec<Run>> {
+        let is_looked_at = |run: &&Run| run.due_ms.is_some_and(|at| at < late.as_millisecond()) || sees(&run.tenant);
+        Ok(self.due.iter().filter(is_looked_at).cloned().collect())
     }
     async fn sums(&self) -> Check<Vec<Sums>> {
         Ok(Vec::new())
@@ -237,8 +238,8 @@ impl World {
         Self { health: Probed::api(false, Vec::new(), &self.clock), ..self }
     }
 
-    /// With these runs, which nobody looks after.
-    pub(crate) fn overdue(self, runs: Vec<Run>) -> Self {
+    /// With these runs, which somebody has to look at.
+    pub(crate) fn due(self, runs: Vec<Run>) -> Self {
         Self { health: Probed::api(true, runs, &self.clock), ..self }
     }
 

@@ -15,7 +15,7 @@ use shared::domain::clock::{Clock, between};
 use shared::domain::definition::ModelRef;
 use shared::heartbeat::{Depth, Found, Seen};
 
-use crate::checks::{Check, Checks};
+use crate::checks::{Check, Checks, Reach};
 use crate::providers;
 use crate::survey::{Timed, timed};
 
@@ -36,7 +36,7 @@ pub(crate) struct Asked {
     pub(crate) at: Timestamp,
     pub(crate) tasks: Timed<Depth>,
     pub(crate) dead_letters: Timed<Depth>,
-    pub(crate) providers: Vec<(String, Timed<()>)>,
+    pub(crate) providers: Vec<(String, Timed<Reach>)>,
 }
 
 /// One probe's look.
@@ -45,6 +45,8 @@ pub(crate) struct Look<'a> {
     pub(crate) clock: &'a dyn Clock,
     /// The default chain of models.
     pub(crate) chain: &'a [ModelRef],
+    /// The models that agents name for themselves.
+    pub(crate) agents: &'a [ModelRef],
     /// How long what was found is told.
     pub(crate) period: Duration,
     pub(crate) begun: Timestamp,
@@ -125,6 +127,6 @@ impl Look<'_> {
     }
 
     fn names(&self, board: Option<&Board>) -> Vec<String> {
-        providers::names(&providers::models(self.chain, board))
+        providers::names(&providers::models(self.chain, self.agents, board))
     }
 }

@@ -5,36 +5,57 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{Either, join_all, select, try_join_all};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use shared::aws::{DeadLetters, Table, TaskQueue, sdk_config};
 use shared::config::{ConfigError, Environment, ModelsConfig, variables};
 use shared::definitions;
 use shared::domain::clock::Clock;
 use shared::domain::definition::ModelRef;
+use shared::domain::id::TenantId;
 use shared::domain::run::Run;
 use shared::engine::ports::{Journal, JournalError};
 use shared::heartbeat::{Depth, Found, Seen};
 use shared::metrics::fleet::{Fleet, Sums};
-use shared::sweep::{DueIndex, SHARDS};
+use shared::sweep::{DueEntry, DueIndex, SHARDS};
 use shared::telemetry::chain;
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::survey::Thresholds;
 
-/// Entries that are looked at in each shard of the index of what is due. More of them are told as so many, no less alarming.
-const MOST_OVERDUE: usize = 5;
+/// Entries that are read of each shard of the index of what is due.
+const LOOKED_AT: usize = 25;
+/// Runs that are looked at of those that are overdue. More of them are told as so many, no less alarming.
+const MOST_OVERDUE: usize = 40;
+/// Runs that are looked at of those that are not, for their leases.
+const MOST_LEASES: usize = 20;
 
 /// What a check found, or what is wrong, for the operator; no internals.
 pub type Check<T = ()> = Result<T, String>;
 
 /// What the configuration says that probes tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configured {
     /// How many agents the packed definitions have.
     pub agents: usize,
+    /// The models that agents name for themselves.
+    pub models: Vec<ModelRef>,
     /// From when on something counts as degraded.
     pub thresholds: Thresholds,
 }
+
+/// What asking for a provider's address came to, if it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// It takes connections.
+    Open,
+    /// Nobody was asked: the address is the protocol's own, a public service.
+    NotAsked,
+}
+
+/// Of which tenants a caller may see runs.
+pub type Sees<'a> = dyn Fn(&TenantId) -> bool + Sync + 'a;
 
 /// The dependencies, as the probes ask about them.
 #[async_trait]
@@ -43,8 +64,8 @@ pub trait Checks: Send + Sync {
     fn environment(&self) -> Check<Configured>;
     /// The models that are asked by default, if they make sense. No call.
     fn models(&self) -> Check<Vec<ModelRef>>;
-    /// Whether the address of a provider takes connections. No token is spent.
-    async fn provider(&self, name: &str) -> Check;
+    /// Whether the address of a provider takes connections, if it has one of its own. No token is spent.
+    async fn provider(&self, name: &str) -> Check<Reach>;
     /// Whether the table answers: what it has for probes.
     async fn table(&self) -> Check<Seen>;
     /// Whether this probe is the one that asks the queues and the providers: none has since `before`.
@@ -55,8 +76,9 @@ pub trait Checks: Send + Sync {
     async fn tasks(&self) -> Check<Depth>;
     /// Whether the dead-letter queue answers: what stands on it.
     async fn dead_letters(&self) -> Check<Depth>;
-    /// Runs that somebody should have looked at before `at`, and nobody has; of all tenants, and not all of them if there are many.
-    async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>>;
+    /// Runs that somebody has to look at, the earliest first: those of all tenants that nobody has looked at though they were due before
+    /// `late`, and of the others those of tenants that `sees` lets through. Not all of them if there are many.
+    async fn due(&self, late: Timestamp, sees: &Sees<'_>) -> Check<Vec<Run>>;
     /// What the fleet has counted.
     async fn sums(&self) -> Check<Vec<Sums>>;
 }
@@ -108,7 +130,7 @@ impl RealChecks {
 impl Checks for RealChecks {
     fn environment(&self) -> Check<Configured> {
         ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
-        let agents = definitions::check(&self.env).map_err(|error| error.to_string())?;
+        let bundle = definitions::check(&self.env).map_err(|error| error.to_string())?;
         for name in variables::HEALTH {
             self.env.optional(name).map_err(|error| error.to_string())?;
         }
@@ -116,19 +138,19 @@ impl Checks for RealChecks {
             self.env.required(name).map_err(|error| error.to_string())?;
         }
         let thresholds = Thresholds::read(&self.env).map_err(|error| error.to_string())?;
-        Ok(Configured { agents, thresholds })
+        Ok(Configured { agents: bundle.agents.len(), models: bundle.models(), thresholds })
     }
 
     fn models(&self) -> Check<Vec<ModelRef>> {
         ModelsConfig::without_key(&self.env).map(|models| models.chain).map_err(|error| error.to_string())
     }
 
-    async fn provider(&self, name: &str) -> Check {
+    async fn provider(&self, name: &str) -> Check<Reach> {
         let models = ModelsConfig::without_key(&self.env).map_err(|error| error.to_string())?;
-        // Without an address of its own the provider is a public service: that it is configured is what can be known for free.
-        let Some(address) = models.provider(name).base_url.as_deref().and_then(host_and_port) else { return Ok(()) };
+        // Without an address of its own the provider is a public service: what calls meet there is what can be known for free.
+        let Some(address) = models.provider(name).base_url.as_deref().and_then(host_and_port) else { return Ok(Reach::NotAsked) };
         // The address is for the log: every tenant may read what probes say.
-        TcpStream::connect(&address).await.map(|_| ()).map_err(|error| {
+        TcpStream::connect(&address).await.map(|_| Reach::Open).map_err(|error| {
             tracing::warn!(provider = name, address, %error, "a provider's address takes no connections");
             "its address takes no connections".to_owned()
         })
@@ -158,16 +180,22 @@ impl Checks for RealChecks {
         self.clients().await?.table.sums().await.map_err(|_| "the table does not answer".to_owned())
     }
 
-    async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>> {
+    async fn due(&self, late: Timestamp, sees: &Sees<'_>) -> Check<Vec<Run>> {
         let table = &self.clients().await?.table;
         let unread = unanswered("the index of what is due");
-        let shards = join_all((0..SHARDS).map(|shard| table.due(shard, None, MOST_OVERDUE))).await;
-        let entries = shards.into_iter().collect::<Result<Vec<_>, _>>().map_err(&unread)?.into_iter().flatten();
-        let runs = entries.filter(|entry| entry.at < at).map(|entry| async move { table.run(&entry.tenant, entry.run).await });
-        let runs = try_join_all(runs).await.map_err(unread)?.into_iter().flatten();
-        // The index may lag behind: the record is the truth.
-        Ok(runs.filter(|run| run.due_ms.is_some_and(|due| due < at.as_millisecond())).collect())
+        let shards = join_all((0..SHARDS).map(|shard| table.due(shard, None, LOOKED_AT))).await;
+        let entries = shards.into_iter().collect::<Result<Vec<_>, _>>().map_err(&unread)?.into_iter().flatten().collect();
+        let runs = to_look_at(entries, late, sees).into_iter().map(|entry| async move { table.run(&entry.tenant, entry.run).await });
+        Ok(try_join_all(runs).await.map_err(unread)?.into_iter().flatten().collect())
     }
+}
+
+/// Which of these entries' records are read, the earliest first.
+fn to_look_at(mut entries: Vec<DueEntry>, late: Timestamp, sees: &Sees<'_>) -> Vec<DueEntry> {
+    entries.sort_by_key(|entry| (entry.at, entry.run));
+    let (overdue, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.at < late);
+    let others = others.into_iter().filter(|entry| sees(&entry.tenant)).take(MOST_LEASES);
+    overdue.into_iter().take(MOST_OVERDUE).chain(others).collect()
 }
 
 /// What a probe says of somebody who does not answer; why is for the log.
@@ -189,7 +217,30 @@ fn host_and_port(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::host_and_port;
+    use shared::domain::clock::after;
+    use shared::domain::id::RunId;
+
+    use super::*;
+
+    #[test]
+    fn all_that_is_overdue_is_looked_at_and_of_the_rest_what_the_caller_may_see_and_neither_without_end() {
+        let late = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1_000);
+        let entry = |tenant: &str, second: u64| {
+            let at = after(Timestamp::UNIX_EPOCH, Duration::from_secs(second));
+            DueEntry { at, tenant: tenant.parse().unwrap(), run: RunId::new(at) }
+        };
+        let entries: Vec<_> = [1_030, 1_010, 990, 970].into_iter().flat_map(|at| [entry("acme", at), entry("other", at)]).collect();
+        let looked = |entries, sees: &Sees<'_>| {
+            let looked: Vec<DueEntry> = to_look_at(entries, late, sees);
+            looked.into_iter().map(|entry| entry.at.as_second()).collect::<Vec<_>>()
+        };
+        assert_eq!(looked(entries.clone(), &|_| true), [970, 970, 990, 990, 1_010, 1_010, 1_030, 1_030]);
+        assert_eq!(looked(entries.clone(), &|tenant| tenant.as_str() == "acme"), [970, 970, 990, 990, 1_010, 1_030]);
+        assert_eq!(looked(entries, &|_| false), [970, 970, 990, 990]);
+        let many: Vec<_> = (0..2_000).map(|second| entry("acme", second)).collect();
+        let looked = looked(many, &|_| true);
+        assert_eq!((looked.len(), looked[0], looked[MOST_OVERDUE]), (MOST_OVERDUE + MOST_LEASES, 0, 1_000));
+    }
 
     #[test]
     fn an_address_has_a_port() {

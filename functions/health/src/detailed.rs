@@ -126,7 +126,10 @@ fn plain<T>(check: &Timed<T>, well: &str) -> Told {
 
 fn llm(survey: &Survey) -> Told {
     let (health, message) = providers::summary(survey);
-    timed(told(health, message), providers::longest(survey))
+    match providers::longest(survey) {
+        Some(took) => timed(told(health, message), took),
+        None => told(health, message),
+    }
 }
 
 fn database(survey: &Survey) -> Told {

@@ -26,7 +26,10 @@ pub(crate) const OVERDUE: Duration = LOOK_AHEAD;
 /// What was found about the work, beside the survey.
 pub(crate) struct Pulse<'a> {
     pub(crate) survey: &'a Survey,
-    pub(crate) overdue: Check<Vec<Run>>,
+    /// Runs that somebody has to look at.
+    pub(crate) due: Check<Vec<Run>>,
+    /// What was due before then, and still is, nobody looks after.
+    pub(crate) late: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +64,9 @@ impl Pulse<'_> {
         if let Some(details) = details {
             said["details"] = details;
         }
-        let leases = self.overdue.iter().flatten().filter(|run| is_stale(run) && sees(&run.tenant)).map(lease);
+        let mut held: Vec<&Run> = self.due.iter().flatten().filter(|run| is_held(run) && sees(&run.tenant)).collect();
+        held.sort_by_key(|run| locked_at(run));
+        let leases = held.into_iter().map(|run| self.lease(run));
         let dead = self.survey.dead_letters.found.as_ref().ok();
         let body = json!({
             "status": said,
@@ -101,20 +106,20 @@ impl Pulse<'_> {
         if let Some(problem) = self.survey.queue_problem() {
             return (Verdict::Fail, QueueHealth::of(self.survey).message.to_owned(), Some(json!({"error": problem})));
         }
-        match &self.overdue {
+        let due = match &self.due {
             Err(problem) => return fail(format!("Whether runs are stuck cannot be told: {problem}.")),
-            Ok(overdue) if !overdue.is_empty() => {
-                let stale = overdue.iter().filter(|run| is_stale(run)).count();
-                let message = format!(
-                    "{} runs, or more, wait for the sweeper; {stale} of them have a lease without a fresh heartbeat.",
-                    overdue.len()
-                );
-                let oldest = overdue.iter().filter(|run| run.state == RunState::Queued).map(|run| between(run.updated_at, self.survey.at));
-                let oldest = oldest.max().map(|age| age.as_secs());
-                let details = json!({"overdue": overdue.len(), "staleLeases": stale, "oldestQueuedSeconds": oldest});
-                return (Verdict::Warn, message, Some(details));
-            }
-            Ok(_) => {}
+            Ok(due) => due,
+        };
+        // The index may lag behind: the record is the truth.
+        let overdue: Vec<&Run> = due.iter().filter(|run| run.due_ms.is_some_and(|at| at < self.late.as_millisecond())).collect();
+        if !overdue.is_empty() {
+            let stale = overdue.iter().filter(|run| is_held(run)).count();
+            let message =
+                format!("{} runs, or more, wait for the sweeper; {stale} of them have a lease without a fresh heartbeat.", overdue.len());
+            let oldest = overdue.iter().filter(|run| run.state == RunState::Queued).map(|run| between(run.updated_at, self.survey.at));
+            let oldest = oldest.max().map(|age| age.as_secs());
+            let details = json!({"overdue": overdue.len(), "staleLeases": stale, "oldestQueuedSeconds": oldest});
+            return (Verdict::Warn, message, Some(details));
         }
         let waiting = self.survey.tasks.found.as_ref().map_or(0, Depth::pending);
         let late = Some(worker).filter(|(health, _)| *health == Health::Degraded).map(|(_, message)| message);
@@ -144,6 +149,21 @@ impl Pulse<'_> {
             "sweeperAgeMs": swept.map(age),
         })
     }
+
+    fn lease(&self, run: &Run) -> Value {
+        // A renewal writes nothing but the lease's new end.
+        let renewed = run.lease_end().checked_sub(jiff::SignedDuration::try_from(self.survey.thresholds().lease).unwrap_or_default());
+        let last = renewed.unwrap_or(run.updated_at).clamp(run.updated_at, run.updated_at.max(self.survey.at));
+        json!({
+            "executionId": run.id,
+            "organizationId": run.tenant,
+            "workerId": run.lease_owner,
+            "lockedAt": locked_at(run).map(rfc3339_millis::format),
+            "lockExpiresAt": Timestamp::from_millisecond(run.lease_until_ms).ok().map(rfc3339_millis::format),
+            "lastHeartbeatAt": rfc3339_millis::format(last),
+            "renewCount": run.renewals,
+        })
+    }
 }
 
 /// A queue in the manual's words. SQS counts nothing that is done, and does not pause.
@@ -155,20 +175,11 @@ fn counts(depth: &Depth, failed: Option<u64>) -> Value {
     })
 }
 
-fn is_stale(run: &Run) -> bool {
+fn is_held(run: &Run) -> bool {
     run.state == RunState::Running
 }
 
-fn lease(run: &Run) -> Value {
-    let locked = run.transitions.iter().rev().find(|transition| transition.to == RunState::Running).map(|transition| transition.at);
-    json!({
-        "executionId": run.id,
-        "organizationId": run.tenant,
-        "workerId": run.lease_owner,
-        "lockedAt": locked.map(rfc3339_millis::format),
-        "lockExpiresAt": Timestamp::from_millisecond(run.lease_until_ms).ok().map(rfc3339_millis::format),
-        "lastHeartbeatAt": rfc3339_millis::format(run.updated_at),
-        // Renewals are not counted.
-        "renewCount": null,
-    })
+/// When its lease was taken.
+fn locked_at(run: &Run) -> Option<Timestamp> {
+    run.transitions.iter().rev().find(|transition| transition.to == RunState::Running).map(|transition| transition.at)
 }

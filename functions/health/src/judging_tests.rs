@@ -96,6 +96,41 @@ async fn one_provider_that_is_down_degrades_and_no_provider_at_all_is_unhealthy(
 }
 
 #[tokio::test]
+async fn a_provider_that_nobody_asks_says_so_and_its_breaker_decides() {
+    let public = |board| Scripted { public: &["a", "b"], board, ..Scripted::default() };
+    let (_, body) = get(public(Board::default()), "/health/detailed").await;
+    let known = json!({"name": "provider:a", "status": "healthy", "message": "not asked: known from calls only", "latency_ms": null});
+    assert_eq!((&body["status"], &body["indicators"][3]), (&json!("healthy"), &known));
+    let (_, body) = get(public(Board::default()), "/api/production/health").await;
+    assert_eq!(body["checks"]["llm"], json!({"status": "pass", "message": "not asked: known from calls only"}));
+    let (_, body) = get(public(Board::default()), "/readyz").await;
+    assert_eq!(body["checks"]["llm"], json!({"status": "ok"}), "nobody was waited for");
+    let (_, body) = get(Scripted { public: &["a"], ..Scripted::default() }, "/api/production/health").await;
+    assert_eq!(body["checks"]["llm"]["message"], "a model can be asked", "the other one was asked");
+    let (status, body) = get(public(open(&["a::m", "b::n"], 0)), "/health/detailed").await;
+    assert_eq!((status, part(&body, "provider:a").0), (503, "unhealthy"));
+    assert!(part(&body, "provider:a").1.contains("is open until"), "{body:#}");
+}
+
+#[tokio::test]
+async fn a_provider_that_only_an_agent_names_is_looked_at_and_degrades_and_readiness_does_not_wait_for_it() {
+    let agents = &["c::own", "a::m"];
+    let (_, body) = get(Scripted { agents, ..Scripted::default() }, "/health/detailed").await;
+    assert_eq!((&body["status"], part(&body, "provider:c").0), (&json!("healthy"), "healthy"));
+    assert_eq!(body["indicators"].as_array().map(Vec::len), Some(8), "each provider once");
+    for checks in [
+        Scripted { agents, refusing: &["c"], ..Scripted::default() },
+        Scripted { agents, board: open(&["c::own"], 0), ..Scripted::default() },
+    ] {
+        let checks = Arc::new(checks);
+        let (status, text) = ask(checks.clone(), "/health/detailed").await;
+        let body: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((status, part(&body, "provider:c").0, part(&body, "provider:a").0), (200, "degraded", "healthy"), "{body:#}");
+        assert_eq!(ask(checks, "/api/production/ready").await.0, 200);
+    }
+}
+
+#[tokio::test]
 async fn the_parts_that_give_signs_of_life_are_told_apart() {
     let arrived = |at| Some(Arrival { sent_at: ago(at + 1), at: ago(at) });
     let marks = |swept, arrived| Marks { swept_at: Some(ago(swept)), arrived, ..Marks::default() };

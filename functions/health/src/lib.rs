@@ -27,12 +27,13 @@ use lambda_http::http::{StatusCode, header};
 use serde_json::json;
 use shared::config::{ApiAuth, Environment};
 use shared::domain::clock::{Clock, between, rfc3339_millis};
+use shared::domain::id::TenantId;
 use shared::domain::run::Run;
 use shared::engine::ports::JournalError;
 use shared::http::{Api, Call, Problem, Reply};
 use shared::telemetry::SystemClock;
 
-pub use checks::{Check, Checks, Configured, RealChecks};
+pub use checks::{Check, Checks, Configured, Reach, RealChecks, Sees};
 pub use survey::Thresholds;
 
 use asking::LIMIT;
@@ -82,21 +83,22 @@ impl HealthApi {
         Reply::json(StatusCode::OK, &json!({"alive": true, "timestamp": rfc3339_millis::format(now), "uptime": uptime}))
     }
 
-    async fn overdue(&self) -> Check<Vec<Run>> {
+    /// Since when what is due is late, and the runs that are due.
+    async fn due(&self, sees: &Sees<'_>) -> (Timestamp, Check<Vec<Run>>) {
         let now = self.clock.now();
-        let overdue = self.checks.overdue(now.checked_sub(OVERDUE).unwrap_or(now));
-        limited(overdue, LIMIT, self.clock.as_ref()).await
+        let late = now.checked_sub(OVERDUE).unwrap_or(now);
+        (late, limited(self.checks.due(late, sees), LIMIT, self.clock.as_ref()).await)
     }
 
     async fn heartbeat(&self, call: &Call) -> Result<Reply, Problem> {
-        let (survey, overdue) = join(self.survey(), self.overdue()).await;
         // Configuration that is wrong does not stop this function; until it is mended it is as careful as it can be.
         let auth = ApiAuth::read(&self.env).unwrap_or(ApiAuth::Iam);
         let is_operator = call.only_operator(auth).is_ok();
         let caller = call.principal(auth).ok();
-        let pulse = Pulse { survey: &survey, overdue };
-        let reply = pulse.reply(|tenant| is_operator || caller.as_ref().is_some_and(|caller| caller.tenant == *tenant));
-        aged(reply, &survey)
+        let sees = |tenant: &TenantId| is_operator || caller.as_ref().is_some_and(|caller| caller.tenant == *tenant);
+        let (survey, (late, due)) = join(self.survey(), self.due(&sees)).await;
+        let pulse = Pulse { survey: &survey, due, late };
+        aged(pulse.reply(sees), &survey)
     }
 
     /// What is told of everything, in the shape of a route.
@@ -107,8 +109,8 @@ impl HealthApi {
 
     async fn metrics(&self) -> Result<Reply, Problem> {
         let sums = limited(self.checks.sums(), LIMIT, self.clock.as_ref());
-        let (survey, overdue, sums) = join3(self.survey(), self.overdue(), sums).await;
-        metrics::text(&Pulse { survey: &survey, overdue }, &sums)
+        let (survey, (late, due), sums) = join3(self.survey(), self.due(&|_| false), sums).await;
+        metrics::text(&Pulse { survey: &survey, due, late }, &sums)
             .map(Reply::metrics)
             .map_err(|problem| Problem::unavailable(&JournalError::Unavailable(problem.into())))
     }

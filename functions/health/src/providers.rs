@@ -1,5 +1,5 @@
-//! How the model providers are: what the shared breakers and the operators say of them, and whether their addresses take connections.
-//! No token is spent. A provider that is down degrades the system as long as another one of the chain can be asked.
+//! How the model providers are: what the shared breakers and the operators say of them, and whether their addresses take connections, if
+//! they have addresses of their own. No token is spent. A provider that is down degrades the system as long as another one of the chain can be asked.
 
 use std::time::Duration;
 
@@ -9,8 +9,12 @@ use shared::domain::breaker::State;
 use shared::domain::clock::rfc3339_millis;
 use shared::domain::definition::ModelRef;
 
+use crate::checks::Reach;
 use crate::indicator::{Health, Indicator, worst};
 use crate::survey::{Survey, Timed};
+
+/// What is said of a provider that is not asked. Its breaker decides, which calls open.
+const NOT_ASKED: &str = "not asked: known from calls only";
 
 /// What is known of one model.
 enum Known {
@@ -21,10 +25,14 @@ enum Known {
     Down(String),
 }
 
-/// The models that calls go to unless an agent says otherwise, those of a pin first, and then those that the pin keeps from being asked.
-pub(crate) fn models<'a>(chain: &'a [ModelRef], board: Option<&'a Board>) -> Vec<&'a ModelRef> {
+/// The models that calls go to: those of a pin first, those of the default chain, and those that agents name for themselves. Each once.
+pub(crate) fn models<'a>(chain: &'a [ModelRef], agents: &'a [ModelRef], board: Option<&'a Board>) -> Vec<&'a ModelRef> {
     let mut models: Vec<&ModelRef> = board.map_or(chain, |board| board.chain(chain)).iter().collect();
-    models.extend(chain.iter().filter(|model| !models.contains(model)).collect::<Vec<_>>());
+    for model in chain.iter().chain(agents) {
+        if !models.contains(&model) {
+            models.push(model);
+        }
+    }
     models
 }
 
@@ -42,7 +50,8 @@ pub(crate) fn names(models: &[&ModelRef]) -> Vec<String> {
 /// One indicator for each provider.
 pub(crate) fn indicators(survey: &Survey) -> Vec<Indicator> {
     let Ok(chain) = &survey.models else { return Vec::new() };
-    let models = models(chain, survey.board.as_ref());
+    let agents = survey.environment.as_ref().map(|configured| configured.models.as_slice()).unwrap_or_default();
+    let models = models(chain, agents, survey.board.as_ref());
     let nobody = problem(survey).is_some();
     names(&models).into_iter().map(|name| indicator(survey, &models, name, nobody)).collect()
 }
@@ -72,13 +81,17 @@ pub(crate) fn summary(survey: &Survey) -> (Health, String) {
     }
     let indicators = indicators(survey);
     let unwell: Vec<String> = indicators.iter().filter(|it| it.status > Health::Healthy).filter_map(|it| it.message.clone()).collect();
-    let said = if unwell.is_empty() { "a model can be asked".to_owned() } else { unwell.join("; ") };
+    let said = match (unwell.is_empty(), longest(survey)) {
+        (false, _) => unwell.join("; "),
+        (true, Some(_)) => "a model can be asked".to_owned(),
+        (true, None) => NOT_ASKED.to_owned(),
+    };
     (worst(indicators.iter().map(|it| it.status)), said)
 }
 
-/// What asking the slowest of them took.
-pub(crate) fn longest(survey: &Survey) -> Duration {
-    survey.providers.iter().map(|(_, check)| check.took).max().unwrap_or_default()
+/// What asking the slowest of them took; `None` if none was asked.
+pub(crate) fn longest(survey: &Survey) -> Option<Duration> {
+    survey.providers.iter().filter(|(_, check)| check.found != Ok(Reach::NotAsked)).map(|(_, check)| check.took).max()
 }
 
 fn indicator(survey: &Survey, models: &[&ModelRef], name: String, nobody: bool) -> Indicator {
@@ -100,7 +113,11 @@ fn indicator(survey: &Survey, models: &[&ModelRef], name: String, nobody: bool) 
         (false, true) => Health::Unhealthy,
         (false, false) => Health::Degraded,
     };
-    let latency_ms = connection(survey, &name).filter(|check| check.found.is_ok()).map(Timed::millis);
+    let check = connection(survey, &name);
+    if said.is_empty() && check.is_some_and(|check| check.found == Ok(Reach::NotAsked)) {
+        said.push(NOT_ASKED.to_owned());
+    }
+    let latency_ms = check.filter(|check| check.found == Ok(Reach::Open)).map(Timed::millis);
     Indicator { name: format!("provider:{name}"), status, message: (!said.is_empty()).then(|| said.join("; ")), latency_ms }
 }
 
@@ -136,10 +153,10 @@ fn tried(board: &Board, model: &ModelRef, now: Timestamp) -> Known {
 fn connected(survey: &Survey, model: &ModelRef) -> Known {
     match connection(survey, &model.provider).map(|check| &check.found) {
         Some(Err(problem)) => Known::Down(format!("{}: {problem}", model.provider)),
-        Some(Ok(())) | None => Known::Well,
+        Some(Ok(Reach::Open | Reach::NotAsked)) | None => Known::Well,
     }
 }
 
-fn connection<'a>(survey: &'a Survey, name: &str) -> Option<&'a Timed<()>> {
+fn connection<'a>(survey: &'a Survey, name: &str) -> Option<&'a Timed<Reach>> {
     survey.providers.iter().find(|(provider, _)| provider == name).map(|(_, check)| check)
 }

@@ -113,7 +113,10 @@ fn component<T>(check: &Timed<T>) -> Value {
 
 fn llm(survey: &Survey) -> Value {
     match providers::problem(survey) {
-        None => json!({"status": "ok", "latency_ms": u64::try_from(providers::longest(survey).as_millis()).unwrap_or(u64::MAX)}),
+        None => match providers::longest(survey) {
+            Some(took) => json!({"status": "ok", "latency_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX)}),
+            None => json!({"status": "ok"}),
+        },
         Some(problem) => json!({"status": "error", "error": problem}),
     }
 }

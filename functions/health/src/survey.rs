@@ -12,7 +12,7 @@ use shared::domain::definition::ModelRef;
 use shared::heartbeat::{Depth, Marks, Seen};
 
 use crate::asking::Look;
-use crate::checks::{Check, Checks, Configured, limited};
+use crate::checks::{Check, Checks, Configured, Reach, limited};
 use crate::providers;
 
 /// What the configuration says of when something counts as degraded, or dead.
@@ -24,20 +24,28 @@ pub struct Thresholds {
     pub dead_letters: u64,
     /// Signs of life that are older are none.
     pub heartbeat: Duration,
+    /// How long a worker's lease holds after it was taken or renewed.
+    pub lease: Duration,
     /// How long probes tell what one of them found of the queues and the providers; zero: each asks for itself.
     pub cache: Duration,
 }
 
 impl Thresholds {
     /// What template.yaml has; used while the configuration cannot be read, which a probe then says.
-    pub const DEFAULT: Self =
-        Self { backlog: 10_000, dead_letters: 100, heartbeat: Duration::from_secs(120), cache: Duration::from_secs(3) };
+    pub const DEFAULT: Self = Self {
+        backlog: 10_000,
+        dead_letters: 100,
+        heartbeat: Duration::from_secs(120),
+        lease: Duration::from_secs(75),
+        cache: Duration::from_secs(3),
+    };
 
     pub(crate) fn read(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             backlog: env.number(variables::BACKLOG_THRESHOLD, 1..=1_000_000_000)?.into(),
             dead_letters: env.number(variables::DEAD_LETTER_THRESHOLD, 1..=1_000_000_000)?.into(),
             heartbeat: env.seconds(variables::HEARTBEAT_TIMEOUT_SECONDS, 1..=86_400)?,
+            lease: env.seconds(variables::LEASE_SECONDS, 10..=900)?,
             cache: env.seconds(variables::PROBE_CACHE_SECONDS, 0..=60)?,
         })
     }
@@ -54,7 +62,7 @@ pub(crate) struct Survey {
     pub(crate) tasks: Timed<Depth>,
     pub(crate) dead_letters: Timed<Depth>,
     /// Whether each provider's address takes connections.
-    pub(crate) providers: Vec<(String, Timed<()>)>,
+    pub(crate) providers: Vec<(String, Timed<Reach>)>,
     /// When the queues and the providers were asked: now, or a moment ago by another probe.
     pub(crate) asked_at: Timestamp,
     /// When it was all there.
@@ -82,7 +90,8 @@ impl Survey {
         // No calls: they are done before anything waits.
         let (environment, models) = (checks.environment(), checks.models());
         let period = environment.as_ref().map_or(Thresholds::DEFAULT, |configured| configured.thresholds).cache;
-        let look = Look { checks, clock, chain: models.as_deref().unwrap_or_default(), period, begun: clock.now() };
+        let agents = environment.as_ref().map(|configured| configured.models.as_slice()).unwrap_or_default();
+        let look = Look { checks, clock, chain: models.as_deref().unwrap_or_default(), agents, period, begun: clock.now() };
         let (table, asked) = look.take().await;
         let (found, board) = match table.found {
             Ok(Seen { marks, board, .. }) => (Ok(marks), Some(board)),

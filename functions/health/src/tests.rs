@@ -10,8 +10,8 @@ use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 use shared::domain::board::Board;
 use shared::domain::definition::ModelRef;
-use shared::domain::run::Run;
-use shared::domain::state::RunState;
+use shared::domain::run::{Cause, Run};
+use shared::domain::state::{Command, RunState};
 use shared::fakes::{FixedClock, a_run};
 use shared::heartbeat::{Arrival, Depth, Found, Marks, Seen};
 use shared::http::respond;
@@ -47,10 +47,14 @@ struct Scripted {
     marks: Marks,
     /// Providers whose addresses take no connections.
     refusing: &'static [&'static str],
+    /// Providers without addresses of their own.
+    public: &'static [&'static str],
+    /// Models that agents name for themselves.
+    agents: &'static [&'static str],
     board: Board,
     tasks: Depth,
     dead_letters: Depth,
-    overdue: Vec<Run>,
+    due: Vec<Run>,
     /// How long what was found is told; most tests want every probe to ask.
     cache: Duration,
     found: Mutex<Option<Found>>,
@@ -68,10 +72,12 @@ impl Default for Scripted {
             hanging: None,
             marks: Marks { swept_at: Some(ago(30)), arrived: Some(Arrival { sent_at: ago(30), at: ago(29) }), ..Marks::default() },
             refusing: &[],
+            public: &[],
+            agents: &[],
             board: Board::default(),
             tasks: Depth::default(),
             dead_letters: Depth::default(),
-            overdue: Vec::new(),
+            due: Vec::new(),
             cache: Duration::ZERO,
             found: Mutex::default(),
             claimed_at: Mutex::default(),
@@ -100,14 +106,19 @@ impl Scripted {
 impl Checks for Scripted {
     fn environment(&self) -> Check<Configured> {
         let thresholds = Thresholds { backlog: 1_000, dead_letters: 10, cache: self.cache, ..Thresholds::DEFAULT };
-        if self.broken == Some("environment") { Err("broken".into()) } else { Ok(Configured { agents: 2, thresholds }) }
+        let models = self.agents.iter().map(|name| model(name)).collect();
+        if self.broken == Some("environment") { Err("broken".into()) } else { Ok(Configured { agents: 2, models, thresholds }) }
     }
     fn models(&self) -> Check<Vec<ModelRef>> {
         Ok(["a::m", "b::n"].map(model).into())
     }
-    async fn provider(&self, name: &str) -> Check {
+    async fn provider(&self, name: &str) -> Check<Reach> {
         let () = self.check("llm", ()).await?;
-        if self.refusing.contains(&name) { Err("it takes no connections".into()) } else { Ok(()) }
+        match self.refusing.contains(&name) {
+            true => Err("it takes no connections".into()),
+            false if self.public.contains(&name) => Ok(Reach::NotAsked),
+            false => Ok(Reach::Open),
+        }
     }
     async fn table(&self) -> Check<Seen> {
         let found = self.found.lock().unwrap().clone();
@@ -132,9 +143,9 @@ impl Checks for Scripted {
     async fn dead_letters(&self) -> Check<Depth> {
         self.check("dead", self.dead_letters).await
     }
-    async fn overdue(&self, at: Timestamp) -> Check<Vec<Run>> {
-        *self.asked_before.lock().unwrap() = Some(at);
-        self.check("overdue", self.overdue.clone()).await
+    async fn due(&self, late: Timestamp, _sees: &Sees<'_>) -> Check<Vec<Run>> {
+        *self.asked_before.lock().unwrap() = Some(late);
+        self.check("due", self.due.clone()).await
     }
     async fn sums(&self) -> Check<Vec<Sums>> {
         self.check("sums", Vec::new()).await
@@ -225,7 +236,7 @@ async fn a_hanging_dependency_is_a_failed_check_and_not_a_hanging_probe() {
         let (status, body) = get(Scripted { hanging: Some(name), ..Scripted::default() }, "/api/production/ready").await;
         assert_eq!((status, &body["checks"][name]), (503, &Value::Bool(false)), "{name}");
     }
-    let (status, body) = get(Scripted { hanging: Some("overdue"), ..Scripted::default() }, "/api/production/queue/heartbeat").await;
+    let (status, body) = get(Scripted { hanging: Some("due"), ..Scripted::default() }, "/api/production/queue/heartbeat").await;
     assert_eq!((status, &body["status"]["status"]), (503, &json!("fail")));
 }
 
@@ -304,14 +315,44 @@ async fn a_lease_that_nobody_renews_is_a_warning_that_names_it() {
     let tenant = "acme".parse().unwrap();
     let run = Run { state: RunState::Running, lease_owner: Some("w7".into()), ..a_run(&tenant, ago(600)) };
     let queued = Run { state: RunState::Queued, ..a_run(&tenant, ago(600)) };
-    let checks = Arc::new(Scripted { overdue: vec![run.clone(), queued], ..Scripted::default() });
+    let checks = Arc::new(Scripted { due: vec![run.clone(), queued], ..Scripted::default() });
     let (status, text) = ask(checks.clone(), "/api/production/queue/heartbeat").await;
     let body: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &body["status"]["details"]), (503, &json!({"overdue": 2, "staleLeases": 1, "oldestQueuedSeconds": 600})));
     assert_eq!(body["leases"].as_array().map(Vec::len), Some(1));
     assert_eq!((&body["leases"][0]["executionId"], &body["leases"][0]["workerId"]), (&json!(run.id), &json!("w7")));
     let before = checks.asked_before.lock().unwrap().unwrap();
-    assert_eq!(between(before, NOW.parse().unwrap()), Duration::from_secs(70), "what the sweeper may still find is not asked for");
+    assert_eq!(between(before, NOW.parse().unwrap()), Duration::from_secs(70), "what the sweeper may still find is not overdue");
+}
+
+#[tokio::test]
+async fn leases_that_are_held_are_named_the_oldest_first_and_are_no_warning() {
+    let tenant = "acme".parse().unwrap();
+    let taken = |by: &str, at: i64, until: i64, renewals: u32| {
+        let mut run = a_run(&tenant, ago(at));
+        run.apply(Command::Claim, Cause { at: ago(at), by, reason: "taken up", patience: Duration::from_secs(75) }).unwrap();
+        run.lease_to(by.into(), ago(at - 75), None);
+        (0..renewals).for_each(|_| run.renew_until(ago(-until)));
+        Run { due_ms: Some(ago(-until).as_millisecond()), ..run }
+    };
+    let queued = a_run(&tenant, ago(10));
+    let due = vec![taken("w1", 20, 55, 0), queued, taken("w2", 300, 60, 9)];
+    let (status, body) = get(Scripted { due: due.clone(), ..Scripted::default() }, "/api/production/queue/heartbeat").await;
+    assert_eq!((status, &body["status"]["status"]), (200, &json!("pass")), "{body}");
+    let lease = |run: &Run, worker: &str, locked: &str, expires: &str, heard: &str, renewals: u32| {
+        json!({
+            "executionId": run.id, "organizationId": "acme", "workerId": worker, "renewCount": renewals,
+            "lockedAt": locked, "lockExpiresAt": expires, "lastHeartbeatAt": heard,
+        })
+    };
+    let old = lease(&due[2], "w2", "2026-01-02T02:59:05.000Z", "2026-01-02T03:05:05.000Z", "2026-01-02T03:03:50.000Z", 9);
+    let young = lease(&due[0], "w1", "2026-01-02T03:03:45.000Z", "2026-01-02T03:05:00.000Z", "2026-01-02T03:03:45.000Z", 0);
+    assert_eq!(body["leases"], json!([old, young]));
+    let stale = Run { due_ms: Some(ago(71).as_millisecond()), ..due[0].clone() };
+    let due = vec![stale, due[2].clone()];
+    let (status, body) = get(Scripted { due, ..Scripted::default() }, "/api/production/queue/heartbeat").await;
+    assert_eq!((status, &body["status"]["details"]["staleLeases"]), (503, &json!(1)), "only what nobody looks after counts");
+    assert_eq!(body["leases"].as_array().map(Vec::len), Some(2));
 }
 
 #[tokio::test]

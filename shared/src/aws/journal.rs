@@ -42,6 +42,7 @@ fn claimed(task: &Task, lease: &Lease) -> Result<Expression, JournalError> {
         .set("state", running())
         .count("lease_no")
         .count("attempts")
+        .remove("renewals")
         .set("lease_owner", s(&lease.owner))
         .set("lease_until_ms", n(lease.until.as_millisecond()))
         .set("message", s(&lease.message))
@@ -110,7 +111,7 @@ impl Journal for Table {
     async fn renew(&self, run: &Run, until: Timestamp) -> Result<(), JournalError> {
         let until = n(until.as_millisecond());
         let held = if_held(Expression::default(), run.lease_no).if_at_most("lease_until_ms", until.clone());
-        let parts = held.set("lease_until_ms", until).into_parts();
+        let parts = held.set("lease_until_ms", until).count("renewals").into_parts();
         let update = self
             .client
             .update_item()

@@ -1,7 +1,7 @@
 //! The definitions that a function runs with (ADR 0009): a value, handed to whoever needs it.
 
 use super::bundle_file::BundleFile;
-use super::definition::{Agent, Bundle};
+use super::definition::{Agent, Bundle, Evaluation, ModelRef, Reflexion, Strategy};
 use super::price::cost_in;
 use super::step::Usage;
 
@@ -27,6 +27,24 @@ impl Bundle {
         self.agents.iter().find(|agent| agent.name == name)
     }
 
+    /// The models that its agents name for themselves, to answer or to evaluate answers; each once, in order.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelRef> {
+        let mut models: Vec<ModelRef> = Vec::new();
+        for agent in &self.agents {
+            let evaluator = match &agent.strategy {
+                Strategy::Reflexion(Reflexion { evaluation: Evaluation::Model { model, .. }, .. }) => model.as_ref(),
+                Strategy::Reflexion(_) | Strategy::Single | Strategy::React => None,
+            };
+            for model in agent.models.iter().chain(evaluator) {
+                if !models.contains(model) {
+                    models.push(model.clone());
+                }
+            }
+        }
+        models
+    }
+
     /// Millionths of a US dollar that one call cost, rounded up; `None` if no price is known for it. `usage` is that of a single
     /// call: a price may hold up to a length of the call only.
     #[must_use]
@@ -38,6 +56,7 @@ impl Bundle {
 #[cfg(test)]
 mod tests {
     use super::super::agent::{Caps, DEFAULT_AGENT};
+    use super::super::definition::Scale;
     use super::*;
 
     #[test]
@@ -54,6 +73,19 @@ mod tests {
         assert!(agent.version >= 1 && agent.tool("clock").is_some());
         assert_eq!(agent.caps, Caps { steps: 20, wall_seconds: 86_400, identical_tool_calls: 3, ..Caps::default() });
         assert_eq!(bundle.agent("nobody"), None);
+    }
+
+    #[test]
+    fn the_models_that_agents_name_are_those_that_answer_and_those_that_evaluate() {
+        let mut bundle = Bundle::embedded();
+        assert_eq!(bundle.models(), [], "they all take the deployment's");
+        let model = |text: &str| -> ModelRef { text.parse().unwrap() };
+        let evaluation = Evaluation::Model { instructions: None, model: Some(model("c::judge")) };
+        let strategy = Strategy::Reflexion(Reflexion { max_iterations: 2, threshold: 0.5, scale: Scale::Binary, evaluation });
+        let first = Agent { models: vec![model("b::m"), model("a::m")], strategy, ..bundle.agents[0].clone() };
+        let second = Agent { models: vec![model("a::m"), model("a::n")], ..bundle.agents[0].clone() };
+        bundle.agents = vec![first, second];
+        assert_eq!(bundle.models().iter().map(ToString::to_string).collect::<Vec<_>>(), ["b::m", "a::m", "c::judge", "a::n"]);
     }
 
     #[test]

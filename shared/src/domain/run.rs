@@ -13,7 +13,7 @@ use super::definition::Bundle;
 use super::event::{AGENT_REQUEST, API, Event};
 use super::failure::{Failure, FailureCode};
 use super::id::{ConversationId, EventId, RunId, TenantId};
-use super::revival::{Redriven, Replay};
+use super::revival::{Redriven, Replay, is_zero};
 use super::spend::Counted;
 use super::state::{Command, RunState};
 use super::step::Usage;
@@ -120,6 +120,9 @@ pub struct Run {
     pub lease_owner: Option<String>,
     /// When the lease ends, in milliseconds since 1970, so that a condition can compare it; 0 when nobody holds it.
     pub lease_until_ms: i64,
+    /// How often its holder has renewed it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renewals: u32,
     /// Leases taken since the last step was written; those that ended in a hand-over or a wait do not count.
     pub attempts: u32,
     /// Whether a worker vanished in the middle of something, and nothing was written since: a call may have happened.
@@ -230,6 +233,7 @@ impl Run {
             lease_no: 0,
             lease_owner: None,
             lease_until_ms: 0,
+            renewals: 0,
             attempts: 0,
             abandoned: false,
             message: None,
@@ -298,6 +302,7 @@ impl Run {
         self.epoch += u64::from(command.is_enqueue());
         self.lease_owner = None;
         self.lease_until_ms = 0;
+        self.renewals = 0;
         self.waiting = None;
         self.updated_at = cause.at;
         self.ended_at = to.has_ended().then_some(cause.at);
@@ -336,7 +341,14 @@ impl Run {
         self.attempts += 1;
         self.lease_owner = Some(owner);
         self.lease_until_ms = until.as_millisecond();
+        self.renewals = 0;
         self.message = message;
+    }
+
+    /// Prolongs the lease: what the store does in one conditional update.
+    pub fn renew_until(&mut self, until: Timestamp) {
+        self.lease_until_ms = until.as_millisecond();
+        self.renewals += 1;
     }
 
     /// What a write that is computed from this record is conditional on.

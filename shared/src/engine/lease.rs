@@ -66,7 +66,7 @@ impl Engine {
     async fn renew(&self, run: &mut Run, hold: &dyn Hold) -> Result<(), Stop> {
         let until = after(self.clock.now(), self.limits.lease);
         self.journal.renew(run, until).await?;
-        run.lease_until_ms = until.as_millisecond();
+        run.renew_until(until);
         hold.extend(self.limits.lease + Limits::LEASE_MARGIN).await;
         Ok(())
     }

@@ -297,7 +297,7 @@ impl Journal for MemoryStore {
         if !tables.is_held(run.id, run.lease_no) || tables.runs.get(&run.id).is_none_or(|stored| stored.lease_until_ms > until_ms) {
             return Err(JournalError::Lost);
         }
-        tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?.lease_until_ms = until_ms;
+        tables.runs.get_mut(&run.id).ok_or(JournalError::Lost)?.renew_until(until);
         Ok(())
     }
 

@@ -59,6 +59,8 @@ async fn a_claim_is_one_update_that_leaves_the_index_of_what_is_due_alone() {
     let rule = mock!(aws_sdk_dynamodb::Client::update_item)
         .match_requests(|request| {
             let update = request.update_expression().unwrap();
+            // What it removes is of the lease before.
+            let update = update.strip_suffix(" REMOVE #renewals").unwrap();
             assert!(!update.contains("due") && !update.contains("gsi3") && !update.contains("REMOVE"), "{update}");
             assert_eq!(
                 request.condition_expression().unwrap(),
@@ -117,7 +119,8 @@ async fn a_renewal_names_the_lease_and_a_refused_one_means_that_it_is_lost() {
     let until = after(clock().now(), Duration::from_secs(90));
     let rule = mock!(aws_sdk_dynamodb::Client::update_item)
         .match_requests(|request| {
-            request.update_expression() == Some("SET #lease_until_ms = :lease_until_ms_")
+            request.update_expression()
+                == Some("SET #lease_until_ms = :lease_until_ms_, #renewals = if_not_exists(#renewals, :zero) + :one")
                 && request.condition_expression()
                     == Some("#state = :state AND #lease_no = :lease_no AND #lease_until_ms <= :lease_until_ms")
                 && request.expression_attribute_values().unwrap()[":lease_no"] == n(5)

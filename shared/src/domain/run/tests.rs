@@ -112,3 +112,19 @@ fn nor_is_the_time_until_an_operator_retries_a_dead_run() {
         assert_eq!(worked, Duration::from_secs(expected), "{command:?}");
     }
 }
+
+#[test]
+fn renewals_are_those_of_the_lease_that_is_held() {
+    let mut run = run();
+    run.apply(Command::Claim, cause(1)).unwrap();
+    for (taken, until) in [(1, 60), (2, 600)] {
+        run.lease_to("me".into(), Timestamp::from_second(until).unwrap(), None);
+        assert_eq!((run.lease_no, run.renewals), (taken, 0), "it may take one that has lapsed");
+        for renewed in 1..=2 {
+            run.renew_until(Timestamp::from_second(until + i64::from(renewed)).unwrap());
+            assert_eq!((run.renewals, run.lease_end().as_second()), (renewed, until + i64::from(renewed)));
+        }
+    }
+    run.apply(Command::HandOver, cause(2)).unwrap();
+    assert_eq!((run.renewals, run.lease_until_ms), (0, 0));
+}
