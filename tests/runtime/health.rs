@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tests::runtime_api::{Mute, closed};
+use tests::runtime_api::{Full, Mute, closed};
 
+use crate::aws;
 use crate::function::{Function, get};
 
 /// Status and body of the function's next answer.
@@ -80,6 +81,46 @@ fn readiness_says_within_two_seconds_which_dependency_hangs() {
     // Liveness does not suffer from it.
     assert_eq!(answer(&function, "/health").0, 200);
     assert_eq!(told_failed(&function), 8, "each probe that failed, and no other");
+}
+
+/// The indicators of what is asked, and those of them that are well.
+const ASKED: [&str; 4] = ["database", "event_queue", "dlq", "provider:openai"];
+
+fn well(detailed: &Value) -> Vec<&str> {
+    let indicators = detailed["indicators"].as_array().unwrap_or_else(|| panic!("no indicators in {detailed}"));
+    let is_well = |indicator: &&Value| indicator["status"] == "healthy" && ASKED.iter().any(|name| indicator["name"] == *name);
+    indicators.iter().filter(is_well).filter_map(|indicator| indicator["name"].as_str()).collect()
+}
+
+#[test]
+fn each_dependency_that_hangs_alone_is_told_within_two_seconds_and_hides_no_other() {
+    let (taking, full) = (Mute::start(), Full::start());
+    for (hangs, aws, model, expected) in [
+        ("nothing", None, &taking.address, &ASKED[..]),
+        ("the table", Some("DynamoDB_20120810."), &taking.address, &ASKED[1..]),
+        ("the tasks queue", Some("/tasks\""), &taking.address, &["database", "dlq", "provider:openai"]),
+        ("the dead-letter queue", Some("/tasks-dlq\""), &taking.address, &["database", "event_queue", "provider:openai"]),
+        ("the way to the provider", None, &full.address, &ASKED[..3]),
+    ] {
+        let (endpoint, base_url) = (format!("http://{}", aws::start(aws)), format!("http://{model}/v1/"));
+        let function = Function::start("health", &[("AWS_ENDPOINT_URL", Some(&endpoint)), ("MODEL_BASE_URL", Some(&base_url))]);
+        assert_eq!(answer(&function, "/health").0, 200, "it has started");
+        for _ in 0..2 {
+            let begun = Instant::now();
+            let (_, detailed) = answer(&function, "/health/detailed");
+            assert!(begun.elapsed() < Duration::from_secs(2), "{hangs} hangs: {:?}: {detailed}", begun.elapsed());
+            assert_eq!(well(&detailed), expected, "{hangs} hangs: {detailed}");
+        }
+    }
+}
+
+#[test]
+fn a_provider_without_an_address_of_its_own_is_not_asked_and_says_so() {
+    let endpoint = format!("http://{}", aws::start(None));
+    let function = Function::start("health", &[("AWS_ENDPOINT_URL", Some(&endpoint)), ("MODEL_BASE_URL", Some(""))]);
+    let (_, detailed) = answer(&function, "/health/detailed");
+    let known = json!({"name": "provider:openai", "status": "healthy", "message": "not asked: known from calls only", "latency_ms": null});
+    assert!(detailed["indicators"].as_array().is_some_and(|indicators| indicators.contains(&known)), "{detailed}");
 }
 
 #[test]

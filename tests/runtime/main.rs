@@ -2,6 +2,7 @@
 //!
 //! Looks for the binaries beside its own (`target/<profile>/`): `cargo build` first, or `make test`, which does.
 
+mod aws;
 mod definitions;
 mod failing;
 mod function;

@@ -16,6 +16,8 @@ use serde_json::Value;
 const LIMIT: Duration = Duration::from_secs(20);
 /// An invocation's deadline in milliseconds since 1970: the year 2100.
 const DEADLINE: &str = "4102444800000";
+/// More connections than a listener of the standard library keeps for whoever accepts them.
+const MOST_WAITING: usize = 800;
 
 /// What the process told the API.
 #[derive(Debug, Clone)]
@@ -204,6 +206,32 @@ impl Mute {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// A dependency whose connections are never made: those that nobody takes off its listener are as many as it may have.
+#[derive(Debug)]
+pub struct Full {
+    /// `host:port`.
+    pub address: String,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl Full {
+    /// Listens on a free port, and connects to it until that is of no use any more.
+    ///
+    /// # Panics
+    /// When there is none, or it takes connections for ever.
+    #[must_use]
+    pub fn start() -> Self {
+        // The system makes a connection to this machine itself at once, or not at all.
+        const AT_ONCE: Duration = Duration::from_millis(300);
+        let (listener, address) = listen();
+        let to = listener.local_addr().unwrap_or_else(|error| panic!("no address: {error}"));
+        let waiting: Vec<TcpStream> = std::iter::from_fn(|| TcpStream::connect_timeout(&to, AT_ONCE).ok()).take(MOST_WAITING).collect();
+        assert!(waiting.len() < MOST_WAITING, "{address} takes connections for ever");
+        Self { address, _listener: listener, _waiting: waiting }
     }
 }
 
