@@ -48,6 +48,8 @@ pub mod variables {
     pub const REQUIRE_COMPILED: &str = "REQUIRE_COMPILED";
     /// Messages on the tasks queue above which a probe calls it degraded.
     pub const BACKLOG_THRESHOLD: &str = "BACKLOG_THRESHOLD";
+    /// How long a run may wait for a worker before a probe calls the queue degraded.
+    pub const BACKLOG_AGE_SECONDS: &str = "BACKLOG_AGE_SECONDS";
     /// Dead letters above which a probe calls the system degraded.
     pub const DEAD_LETTER_THRESHOLD: &str = "DEAD_LETTER_THRESHOLD";
     /// How old a sign of life may be.
@@ -78,6 +80,7 @@ pub mod variables {
         PROVIDERS,
         REQUIRE_COMPILED,
         BACKLOG_THRESHOLD,
+        BACKLOG_AGE_SECONDS,
         DEAD_LETTER_THRESHOLD,
         HEARTBEAT_TIMEOUT_SECONDS,
         LEASE_SECONDS,

@@ -2,7 +2,7 @@
 //!
 //! Both are marks in the table (shared by all), each overwritten by the next. A stack without work is then not mistaken for a dead one.
 //! The sweeper's mark also keeps what stood on the queue in its last ticks, so that a probe can tell a backlog that grows from one that
-//! is being worked off.
+//! is being worked off, and which run has waited longest.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::board::Board;
 use crate::domain::clock::rfc3339_millis;
+use crate::domain::id::{RunId, TenantId};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
 use crate::sweep::Tally;
@@ -30,6 +31,8 @@ pub struct Marks {
     pub swept_at: Option<Timestamp>,
     /// What stood on the tasks queue in its last ticks, the oldest first; at most [`REMEMBERED`].
     pub depths: Vec<DepthAt>,
+    /// The run that had waited longest for a worker in its last tick, as far as that knew, if one had waited for too long.
+    pub oldest: Option<Oldest>,
     /// The last canary that a consumer took off the queue.
     pub arrived: Option<Arrival>,
 }
@@ -45,6 +48,27 @@ impl Marks {
             && course.last().zip(course.first()).is_some_and(|(last, first)| last - first >= GROWN_BY);
         has_grown.then_some(course)
     }
+}
+
+/// A run that waits for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oldest {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub run: RunId,
+    /// Since when.
+    #[serde(with = "rfc3339_millis")]
+    pub since: Timestamp,
+}
+
+/// What a tick of the sweeper saw in line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What stood on the tasks queue, if that could be read.
+    pub depth: Option<Depth>,
+    /// See [`Marks::oldest`].
+    pub oldest: Option<Oldest>,
 }
 
 /// What stood on a queue at a time.
@@ -109,8 +133,10 @@ pub struct Found {
 /// Where the marks are. Idempotent; the adapter retries.
 #[async_trait]
 pub trait Heartbeats: Send + Sync {
-    /// Notes that the sweeper was at work at `at`, what it did in that tick so far, and what stood on the tasks queue if that is new.
-    async fn swept(&self, at: Timestamp, tally: &Tally, depth: Option<Depth>) -> Result<(), JournalError>;
+    /// Notes that the sweeper was at work at `at`, what it did in that tick so far, and what stood in line if that is new.
+    async fn swept(&self, at: Timestamp, tally: &Tally, standing: Option<&Standing>) -> Result<(), JournalError>;
+    /// The run that had waited longest when that was last noted.
+    async fn oldest(&self) -> Result<Option<Oldest>, JournalError>;
     /// Notes that a canary arrived at `at`. One that is older than the last one noted changes nothing.
     async fn arrived(&self, canary: &Canary, at: Timestamp) -> Result<(), JournalError>;
 }

@@ -116,6 +116,7 @@ fn of_the_template(name: &str) -> Vec<(&'static str, String)> {
         ("INLINE_SECONDS", "3"),
         ("REQUIRE_COMPILED", "false"),
         ("BACKLOG_THRESHOLD", "10000"),
+        ("BACKLOG_AGE_SECONDS", "300"),
         ("DEAD_LETTER_THRESHOLD", "100"),
         ("HEARTBEAT_TIMEOUT_SECONDS", "120"),
         ("PROBE_CACHE_SECONDS", "3"),

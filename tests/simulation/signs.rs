@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
-use shared::heartbeat::{Depth, Heartbeats};
+use shared::heartbeat::{Heartbeats, Oldest, Standing};
 use shared::sweep::Tally;
 
 use crate::process::Process;
@@ -28,8 +28,12 @@ impl Signs {
 
 #[async_trait]
 impl Heartbeats for Signs {
-    async fn swept(&self, _at: Timestamp, _tally: &Tally, _depth: Option<Depth>) -> Result<(), JournalError> {
+    async fn swept(&self, _at: Timestamp, _tally: &Tally, _standing: Option<&Standing>) -> Result<(), JournalError> {
         self.give().await
+    }
+
+    async fn oldest(&self) -> Result<Option<Oldest>, JournalError> {
+        Ok(None)
     }
 
     async fn arrived(&self, _canary: &Canary, _at: Timestamp) -> Result<(), JournalError> {

@@ -125,7 +125,8 @@ impl Pulse<'_> {
         let late = Some(worker).filter(|(health, _)| *health == Health::Degraded).map(|(_, message)| message);
         if let Some(problem) = late.or_else(|| backlog(self.survey)) {
             let recent: Vec<u64> = marks.depths.iter().map(|tick| tick.depth.waiting).collect();
-            return (Verdict::Warn, problem, Some(json!({"totalWaiting": waiting, "lastTicks": recent})));
+            let oldest = signs::oldest(self.survey).map(|age| age.as_secs());
+            return (Verdict::Warn, problem, Some(json!({"totalWaiting": waiting, "lastTicks": recent, "oldestQueuedSeconds": oldest})));
         }
         // Some messages wait for a moment in every queue that is used.
         let tail = if waiting == 0 { "the queue is drained".to_owned() } else { format!("{waiting} messages are on their way") };

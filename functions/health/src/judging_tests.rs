@@ -3,7 +3,8 @@
 use shared::domain::board::{Disabled, Pin};
 use shared::domain::breaker::{Breaker, BreakerConfig};
 use shared::domain::failure::FailureCode;
-use shared::heartbeat::DepthAt;
+use shared::domain::id::RunId;
+use shared::heartbeat::{DepthAt, Oldest};
 
 use super::*;
 
@@ -29,7 +30,26 @@ async fn a_backlog_that_grows_while_nothing_drains_is_a_warning_however_small_an
         assert_eq!(get(checks(now, ticks), "/api/production/ready").await.0, 200, "it is ready to take more");
     }
     let (_, body) = get(checks(40, &[0, 10, 20]), "/api/production/queue/heartbeat").await;
-    assert_eq!(body["status"]["details"], json!({"totalWaiting": 40, "lastTicks": [0, 10, 20]}));
+    assert_eq!(body["status"]["details"], json!({"totalWaiting": 40, "lastTicks": [0, 10, 20], "oldestQueuedSeconds": null}));
+}
+
+#[tokio::test]
+async fn a_run_that_has_waited_for_too_long_is_a_warning_however_short_the_queue_is() {
+    let waiting = |age| {
+        let oldest = Oldest { tenant: "acme".parse().unwrap(), run: RunId::new(ago(age)), since: ago(age) };
+        Scripted { marks: Marks { oldest: Some(oldest), ..Scripted::default().marks }, ..Scripted::default() }
+    };
+    for (age, code, word, state) in [(300, 200, "pass", "healthy"), (301, 503, "warn", "degraded")] {
+        let (status, body) = get(waiting(age), "/api/production/queue/heartbeat").await;
+        assert_eq!((status, &body["status"]["status"]), (code, &json!(word)), "{body}");
+        let (status, body) = get(waiting(age), "/health/detailed").await;
+        assert_eq!((status, part(&body, "event_queue").0), (200, state), "{body}");
+        assert_eq!(get(waiting(age), "/api/production/ready").await.0, 200, "it is ready to take more");
+    }
+    let (_, body) = get(waiting(301), "/api/production/queue/heartbeat").await;
+    assert_eq!(body["status"]["message"], "A run has waited in the queue for 301 s.");
+    assert_eq!(body["status"]["details"], json!({"totalWaiting": 0, "lastTicks": [], "oldestQueuedSeconds": 301}));
+    assert!(!body.to_string().contains("acme"), "whose it is, is nobody else's business");
 }
 
 /// A board on which the breakers of these models opened for ten seconds so many seconds ago.

@@ -9,7 +9,8 @@ use shared::heartbeat::Marks;
 use crate::indicator::Health;
 use crate::survey::Survey;
 
-/// A canary that took longer has waited for a consumer: it stands behind nobody's backlog, so all of them were busy.
+/// A canary that took longer has waited for a consumer: it stands behind nobody's backlog, so all of them were busy. Not configured, as it
+/// must be well below the time between two canaries.
 const SLOW: Duration = Duration::from_secs(30);
 
 /// Whether the sweeper ticks.
@@ -51,11 +52,21 @@ pub(crate) fn worker(marks: &Marks, now: Timestamp, timeout: Duration) -> (Healt
     }
 }
 
-/// What is wrong with the backlog, if something is: there is too much of it, or it grows and nothing drains.
+/// How long the run that has waited longest has waited for a worker, if the sweeper's last tick knew one.
+pub(crate) fn oldest(survey: &Survey) -> Option<Duration> {
+    let oldest = survey.table.found.as_ref().ok()?.oldest.as_ref()?;
+    Some(between(oldest.since, survey.at))
+}
+
+/// What is wrong with the backlog, if something is: there is too much of it, somebody has waited in it for too long, or it grows and
+/// nothing drains.
 pub(crate) fn backlog(survey: &Survey) -> Option<String> {
     let (depth, marks) = (survey.tasks.found.as_ref().ok()?, survey.table.found.as_ref().ok());
     if depth.pending() > survey.thresholds().backlog {
         return Some(format!("Queue depth is {}. The backlog is large.", depth.pending()));
+    }
+    if let Some(age) = oldest(survey).filter(|age| *age > survey.thresholds().backlog_age) {
+        return Some(format!("A run has waited in the queue for {} s.", age.as_secs()));
     }
     let course = marks?.growth(depth.waiting)?;
     let course = course.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -20,6 +20,8 @@ use crate::providers;
 pub struct Thresholds {
     /// More pending messages than these.
     pub backlog: u64,
+    /// A run that has waited longer for a worker.
+    pub backlog_age: Duration,
     /// More dead letters than these.
     pub dead_letters: u64,
     /// Signs of life that are older are none.
@@ -34,6 +36,7 @@ impl Thresholds {
     /// What template.yaml has; used while the configuration cannot be read, which a probe then says.
     pub const DEFAULT: Self = Self {
         backlog: 10_000,
+        backlog_age: Duration::from_secs(300),
         dead_letters: 100,
         heartbeat: Duration::from_secs(120),
         lease: Duration::from_secs(75),
@@ -43,6 +46,7 @@ impl Thresholds {
     pub(crate) fn read(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             backlog: env.number(variables::BACKLOG_THRESHOLD, 1..=1_000_000_000)?.into(),
+            backlog_age: env.seconds(variables::BACKLOG_AGE_SECONDS, 1..=1_209_600)?,
             dead_letters: env.number(variables::DEAD_LETTER_THRESHOLD, 1..=1_000_000_000)?.into(),
             heartbeat: env.seconds(variables::HEARTBEAT_TIMEOUT_SECONDS, 1..=86_400)?,
             lease: env.seconds(variables::LEASE_SECONDS, 10..=900)?,

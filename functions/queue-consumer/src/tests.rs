@@ -8,7 +8,7 @@ use shared::domain::state::RunState;
 use shared::engine::CallError;
 use shared::engine::ports::{Model, ModelReply, ModelRequest};
 use shared::fakes::{FixedClock, MemoryLetters, MemoryQueue, MemoryStore, Scripted, ScriptedModel, a_run, accept, an_event, engine};
-use shared::heartbeat::Depth;
+use shared::heartbeat::{Oldest, Standing};
 use shared::letters::{LetterBook, LetterStatus};
 use shared::sweep::Tally;
 
@@ -30,8 +30,12 @@ struct Heard(Mutex<Vec<(Canary, Timestamp)>>);
 
 #[async_trait]
 impl Heartbeats for Heard {
-    async fn swept(&self, _at: Timestamp, _tally: &Tally, _depth: Option<Depth>) -> Result<(), JournalError> {
+    async fn swept(&self, _at: Timestamp, _tally: &Tally, _standing: Option<&Standing>) -> Result<(), JournalError> {
         Ok(())
+    }
+
+    async fn oldest(&self) -> Result<Option<Oldest>, JournalError> {
+        Ok(None)
     }
 
     async fn arrived(&self, canary: &Canary, at: Timestamp) -> Result<(), JournalError> {

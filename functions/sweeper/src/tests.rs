@@ -12,7 +12,7 @@ use shared::domain::state::RunState;
 use shared::domain::task::Canary;
 use shared::engine::ports::JournalError;
 use shared::fakes::{FixedClock, MemoryBreakers, MemoryFleet, MemoryLetters, MemoryQueue, MemoryStore, MemoryTable, a_run};
-use shared::heartbeat::{Depth, Heartbeats, Marks};
+use shared::heartbeat::{Depth, Heartbeats, Marks, Oldest, Standing};
 use shared::sweep::janitor::{Janitor, Letter, Letters};
 use shared::sweep::{CanaryQueue, Caretaker};
 
@@ -35,9 +35,13 @@ impl CanaryQueue for Signs {
 
 #[async_trait]
 impl Heartbeats for Signs {
-    async fn swept(&self, at: Timestamp, _tally: &Tally, _depth: Option<Depth>) -> Result<(), JournalError> {
+    async fn swept(&self, at: Timestamp, _tally: &Tally, _standing: Option<&Standing>) -> Result<(), JournalError> {
         self.0.lock().unwrap().push(at);
         Ok(())
+    }
+
+    async fn oldest(&self) -> Result<Option<Oldest>, JournalError> {
+        Ok(None)
     }
 
     async fn arrived(&self, _canary: &Canary, _at: Timestamp) -> Result<(), JournalError> {

@@ -89,6 +89,7 @@ impl Table {
                     // Another version may have written them. They are written anew with each tick: until then there are none.
                     let depths = item.get("depths").cloned().and_then(|depths| serde_dynamo::from_attribute_value(depths).ok());
                     marks.depths = depths.unwrap_or_default();
+                    marks.oldest = item.get("oldest").cloned().and_then(|oldest| serde_dynamo::from_attribute_value(oldest).ok());
                 }
                 Some(WORKER) => marks.arrived = Some(Arrival { sent_at: time_of(&item, "sent_at")?, at: time_of(&item, "at")? }),
                 Some(_) | None => found = found_of(&item),
@@ -122,7 +123,8 @@ mod tests {
 
     use super::*;
     use crate::domain::clock::after;
-    use crate::heartbeat::{Depth, DepthAt, Heartbeats, REMEMBERED};
+    use crate::domain::id::RunId;
+    use crate::heartbeat::{Depth, DepthAt, Heartbeats, Oldest, REMEMBERED, Standing};
     use crate::sweep::Tally;
 
     fn now() -> Timestamp {
@@ -154,10 +156,12 @@ mod tests {
         let (at, arrived) = (s("2026-01-02T03:04:05.678Z"), s("2026-01-02T03:04:05.742Z"));
         let depth = Depth { waiting: 3, in_flight: 2, delayed: 1 };
         let depths = serde_dynamo::to_attribute_value([DepthAt { at: now(), depth }]).unwrap();
+        let oldest = Oldest { tenant: "acme".parse().unwrap(), run: RunId::new(now()), since: now() };
+        let kept = serde_dynamo::to_attribute_value(&oldest).unwrap();
         let rule = holding!(vec![
             item("found", &[("at_ms", n(1_000)), ("told", s("{}"))]),
             item("worker", &[("at", arrived), ("sent_at", at.clone())]),
-            item("sweeper", &[("at", at.clone()), ("first_at", at), ("depths", depths)]),
+            item("sweeper", &[("at", at.clone()), ("first_at", at), ("depths", depths), ("oldest", kept)]),
         ]);
         let (marks, found) = table!(rule).signs().await.unwrap();
         let arrived = Arrival { sent_at: now(), at: after(now(), Duration::from_millis(64)) };
@@ -167,10 +171,11 @@ mod tests {
                 first_swept_at: Some(now()),
                 swept_at: Some(now()),
                 depths: vec![DepthAt { at: now(), depth }],
+                oldest: Some(oldest),
                 arrived: Some(arrived),
             }
         );
-        let odd = item("sweeper", &[("at", s("2026-01-02T03:04:05.678Z")), ("depths", s("of another version"))]);
+        let odd = item("sweeper", &[("at", s("2026-01-02T03:04:05.678Z")), ("depths", s("of another version")), ("oldest", n(1))]);
         let (odd, _) = table!(holding!(vec![odd])).signs().await.unwrap();
         assert_eq!(odd, Marks { swept_at: Some(now()), ..Marks::default() }, "depths that cannot be read are none");
         assert_eq!(found, Some(Found { at: Timestamp::from_second(1).unwrap(), text: "{}".into() }));
@@ -218,14 +223,27 @@ mod tests {
             .match_requests(move |update| {
                 let depths: Option<Vec<DepthAt>> = said(update, ":depths").and_then(|value| serde_dynamo::from_attribute_value(value).ok());
                 let waiting = depths.map(|depths| depths.iter().map(|depth| depth.depth.waiting).collect::<Vec<_>>());
-                resent(update) && waiting == Some(vec![1, 2, 3, 4, 5, 99])
+                let is_forgotten = update.update_expression().is_some_and(|update| update.ends_with(" REMOVE oldest"));
+                resent(update) && waiting == Some(vec![1, 2, 3, 4, 5, 99]) && is_forgotten
             })
             .then_output(|| UpdateItemOutput::builder().build());
         let tally = Tally { resent: 2, ..Tally::default() };
-        table!(holding!(vec![held]), noted).swept(now(), &tally, Some(depth(99).depth)).await.unwrap();
+        let nobody_waits = Standing { depth: Some(depth(99).depth), oldest: None };
+        table!(holding!(vec![held]), noted).swept(now(), &tally, Some(&nobody_waits)).await.unwrap();
         let kept = mock!(aws_sdk_dynamodb::Client::update_item)
-            .match_requests(move |update| resent(update) && said(update, ":depths").is_none())
+            .match_requests(move |update| {
+                let is_as_it_was = update.update_expression().is_some_and(|update| !update.contains("oldest"));
+                resent(update) && said(update, ":depths").is_none() && is_as_it_was
+            })
             .then_output(|| UpdateItemOutput::builder().build());
         table!(kept).swept(now(), &tally, None).await.unwrap();
+        let oldest = Oldest { tenant: "acme".parse().unwrap(), run: RunId::new(now()), since: now() };
+        let expected = serde_dynamo::to_attribute_value(&oldest).unwrap();
+        let waiting = mock!(aws_sdk_dynamodb::Client::update_item)
+            .match_requests(move |update| {
+                resent(update) && said(update, ":depths").is_none() && said(update, ":oldest").as_ref() == Some(&expected)
+            })
+            .then_output(|| UpdateItemOutput::builder().build());
+        table!(waiting).swept(now(), &tally, Some(&Standing { depth: None, oldest: Some(oldest) })).await.unwrap();
     }
 }

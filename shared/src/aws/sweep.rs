@@ -16,7 +16,7 @@ use super::unavailable;
 use crate::domain::clock::{between, rfc3339_millis};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
-use crate::heartbeat::{Depth, DepthAt, Heartbeats, Marks, REMEMBERED};
+use crate::heartbeat::{DepthAt, Heartbeats, Marks, Oldest, REMEMBERED, Standing};
 use crate::sweep::{DueEntry, DueIndex, Signs, Tally};
 
 pub(super) const HEARTBEAT: &str = "#heartbeat";
@@ -66,27 +66,39 @@ impl Signs for Table {
 
 #[async_trait]
 impl Heartbeats for Table {
-    async fn swept(&self, at: Timestamp, tally: &Tally, depth: Option<Depth>) -> Result<(), JournalError> {
+    async fn swept(&self, at: Timestamp, tally: &Tally, standing: Option<&Standing>) -> Result<(), JournalError> {
         let tally = serde_dynamo::to_attribute_value(tally).map_err(unavailable)?;
         let mark = self.client.update_item().table_name(&self.name).key("pk", s(HEARTBEAT)).key("sk", s(SWEEPER));
         let mark = mark
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":at", s(rfc3339_millis::format(at)))
             .expression_attribute_values(":tally", tally);
-        let mark = match depth {
-            None => mark.update_expression("SET #at = :at, first_at = if_not_exists(first_at, :at), tally = :tally"),
+        let mut update = "SET #at = :at, first_at = if_not_exists(first_at, :at), tally = :tally".to_owned();
+        let (mut depths, mut oldest) = (None, None);
+        if let Some(Standing { depth, oldest: found }) = standing {
             // Two ticks at once may each miss what the other one saw; the next ones are whole again.
-            Some(depth) => {
+            if let Some(depth) = depth {
                 // That somebody was at work is told even if what was written before cannot be read.
-                let mut depths = self.marks().await.map(|marks| marks.depths).unwrap_or_default();
-                depths.push(DepthAt { at, depth });
-                let last = depths.len().saturating_sub(REMEMBERED);
-                let kept = serde_dynamo::to_attribute_value(&depths[last..]).map_err(unavailable)?;
-                mark.update_expression("SET #at = :at, first_at = if_not_exists(first_at, :at), tally = :tally, depths = :depths")
-                    .expression_attribute_values(":depths", kept)
+                let mut seen = self.marks().await.map(|marks| marks.depths).unwrap_or_default();
+                seen.push(DepthAt { at, depth: *depth });
+                let last = seen.len().saturating_sub(REMEMBERED);
+                depths = Some(serde_dynamo::to_attribute_value(&seen[last..]).map_err(unavailable)?);
+                update += ", depths = :depths";
             }
-        };
+            oldest = found.as_ref().map(serde_dynamo::to_attribute_value).transpose().map_err(unavailable)?;
+            update += if oldest.is_some() { ", oldest = :oldest" } else { " REMOVE oldest" };
+        }
+        let mut mark = mark.update_expression(update);
+        for (name, value) in [(":depths", depths), (":oldest", oldest)] {
+            if let Some(value) = value {
+                mark = mark.expression_attribute_values(name, value);
+            }
+        }
         mark.send().await.map(|_| ()).map_err(unavailable)
+    }
+
+    async fn oldest(&self) -> Result<Option<Oldest>, JournalError> {
+        self.marks().await.map(|marks| marks.oldest)
     }
 
     async fn arrived(&self, canary: &Canary, at: Timestamp) -> Result<(), JournalError> {

@@ -22,7 +22,7 @@ use crate::telemetry::{chain, span};
 /// a minute on average before its runs are dead, beyond the tries within each attempt.
 const BACKOFF: Duration = Duration::from_secs(10);
 /// The longest: the attempts of a real outage spread over minutes, and SQS takes up to 15.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// A wait no longer than this is ended by a message that is delivered when it is over (SQS delays for 15 minutes at most); a longer
 /// one by the sweeper, which may be a minute late.
 const LONGEST_ALARM: Duration = Duration::from_secs(900);

@@ -42,6 +42,7 @@ use crate::metrics::Meter;
 use crate::telemetry::{chain, span};
 use crate::tools::Toolbox;
 pub use calls::CallError;
+pub(crate) use ending::LONGEST_BACKOFF;
 use live::Heard;
 pub use live::Live;
 pub(crate) use live::News;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Attendant, Done, DueEntry, line};
+use super::oldest::waits_since;
+use super::{Attendant, Attended, Done, DueEntry, line};
 use crate::domain::clock::{Clock, after, between};
 use crate::domain::failure::{Failure, FailureCode};
 use crate::domain::run::{Cause, LEASE_GRACE, Run, WORKER_LOST};
@@ -58,15 +59,21 @@ pub struct Caretaker {
 
 #[async_trait]
 impl Attendant for Caretaker {
-    async fn attend(&self, entry: &DueEntry) -> Result<(Done, Option<Timestamp>), JournalError> {
-        let Some(run) = self.journal.run(&entry.tenant, entry.run).await? else { return Ok((Done::Nothing, None)) };
+    async fn attend(&self, entry: &DueEntry) -> Result<Attended, JournalError> {
+        let nothing = |next| Attended { done: Done::Nothing, next, waits_since: None };
+        let Some(run) = self.journal.run(&entry.tenant, entry.run).await? else { return Ok(nothing(None)) };
         span::is_of_attempt(run.attempts);
-        let due = run.due_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let (due, now) = (run.due_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()), self.clock.now());
+        let waits_since = waits_since(&run, now);
         // The index lags: what it says of the run is over.
-        if due.is_none_or(|due| due > self.clock.now()) {
-            return Ok((Done::Nothing, due));
+        if due.is_none_or(|due| due > now) {
+            return Ok(Attended { waits_since, ..nothing(due) });
         }
-        self.as_read(&run).await
+        match self.as_read(&run).await? {
+            // Somebody else was faster: what was read is over.
+            (Done::Nothing, next) => Ok(nothing(next)),
+            (done, next) => Ok(Attended { done, next, waits_since }),
+        }
     }
 }
 

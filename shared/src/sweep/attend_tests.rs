@@ -79,7 +79,7 @@ impl World {
     }
 
     async fn attend(&self, run: &Run) -> (Done, Option<Duration>) {
-        let (done, next) = self.caretaker.attend(&self.entry(run)).await.unwrap();
+        let Attended { done, next, .. } = self.caretaker.attend(&self.entry(run)).await.unwrap();
         (done, next.map(|next| between(self.clock.now(), next)))
     }
 
@@ -138,7 +138,7 @@ async fn a_run_that_cannot_be_sent_is_due_again() {
     w.clock.advance(w.due_in(&run));
     let entry = w.entry(&run);
     w.store.put(Run { resends: 20, ..run.clone() });
-    assert_eq!(w.caretaker.attend(&entry).await.unwrap().0, Done::Resent, "a number that is too large is no panic");
+    assert_eq!(w.caretaker.attend(&entry).await.unwrap().done, Done::Resent, "a number that is too large is no panic");
     w.store.put(run.clone());
     *w.queue.is_down.lock().unwrap() = true;
     assert!(w.caretaker.attend(&entry).await.is_err(), "the queue's length is not known");
@@ -313,10 +313,11 @@ async fn what_has_ended_or_moved_or_is_gone_is_no_work() {
         assert_eq!(w.attend(&run).await, (Done::Nothing, None));
     }
     w.store.put(Run { due_ms: Some(after(w.clock.now(), s(5)).as_millisecond()), ..run.clone() });
-    let (done, next) = w.caretaker.attend(&entry).await.unwrap();
+    let Attended { done, next, waits_since } = w.caretaker.attend(&entry).await.unwrap();
+    assert_eq!(waits_since, Some(run.created_at), "due or not, it waits");
     assert_eq!((done, next.map(|next| between(w.clock.now(), next))), (Done::Nothing, Some(s(5))), "the index lagged");
     let gone = DueEntry { run: RunId::new(w.clock.now()), ..entry };
-    assert_eq!(w.caretaker.attend(&gone).await.unwrap(), (Done::Nothing, None));
+    assert_eq!(w.caretaker.attend(&gone).await.unwrap(), Attended { done: Done::Nothing, next: None, waits_since: None });
 }
 
 #[tokio::test]

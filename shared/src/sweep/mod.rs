@@ -11,6 +11,7 @@ mod attend_tests;
 pub mod janitor;
 mod line;
 mod lookout;
+mod oldest;
 #[cfg(test)]
 mod tests;
 
@@ -27,12 +28,13 @@ use crate::domain::clock::{Clock, after, between};
 use crate::domain::id::{RunId, TenantId};
 use crate::domain::task::Canary;
 use crate::engine::ports::JournalError;
-use crate::heartbeat::{Depth, Heartbeats};
+use crate::heartbeat::{Depth, Heartbeats, Oldest, Standing};
 use crate::jobs::Watchman;
 use crate::telemetry::{chain, span};
 pub use attend::{Backlog, Caretaker};
 use janitor::Janitor;
 pub use lookout::{Lookout, Signs};
+use oldest::older;
 
 /// Partitions of the index of what is due. All are read side by side.
 pub const SHARDS: u8 = 8;
@@ -70,8 +72,19 @@ pub trait DueIndex: Send + Sync {
 /// Looks after one entry that is due: reads the record and does what it calls for.
 #[async_trait]
 pub trait Attendant: Send + Sync {
-    /// What was done, and when somebody must look again if that is known.
-    async fn attend(&self, entry: &DueEntry) -> Result<(Done, Option<Timestamp>), JournalError>;
+    /// What came of it.
+    async fn attend(&self, entry: &DueEntry) -> Result<Attended, JournalError>;
+}
+
+/// What came of looking after an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attended {
+    /// What was done.
+    pub done: Done,
+    /// When somebody must look again, if that is known.
+    pub next: Option<Timestamp>,
+    /// Since when the run waits for a worker, if it does.
+    pub waits_since: Option<Timestamp>,
 }
 
 /// Where canaries are sent: the same queue that carries the runs.
@@ -109,7 +122,7 @@ pub enum Done {
 pub struct Tally {
     /// Rounds over the index.
     pub rounds: u32,
-    /// Entries that were due.
+    /// Entries that were looked at: due, or of the run that has waited longest.
     pub entries: u32,
     /// See [`Done::Resent`].
     pub resent: u32,
@@ -170,6 +183,8 @@ struct Round {
     tally: Tally,
     /// The earliest time that is known to be due next.
     next: Option<Timestamp>,
+    /// The run that has waited longest for a worker.
+    oldest: Option<Oldest>,
 }
 
 impl Sweeper {
@@ -215,10 +230,15 @@ impl Sweeper {
     async fn sweep_until(&self, begun: Timestamp, end: Timestamp) -> (Tally, bool) {
         // The canary goes after the look at the queue, so that it is not counted.
         let queue = async { (self.depth().await, self.send_canary(begun).await) };
-        let (mut round, jobs_woken, (depth, is_sent)) = join3(self.round(end), self.watchman.wake_all(), queue).await;
+        let looks = async {
+            let mut first = self.look_at_the_oldest().await;
+            first.add(self.round(end).await);
+            first
+        };
+        let (mut round, jobs_woken, (depth, is_sent)) = join3(looks, self.watchman.wake_all(), queue).await;
         let mut tally = Tally { jobs_woken, ..Tally::default() };
         tally.add(&round.tally);
-        let is_marked = self.mark(&tally, depth).await;
+        let is_marked = self.mark(&tally, Some(&Standing { depth, oldest: round.oldest.take() })).await;
         while let Some(pause) = self.pause(round.next, end) {
             self.clock.sleep(pause).await;
             round = self.round(end).await;
@@ -237,10 +257,7 @@ impl Sweeper {
     async fn round(&self, end: Timestamp) -> Round {
         let shards = join_all((0..SHARDS).map(|shard| self.sweep(shard, end))).await;
         let mut round = Round::default();
-        for shard in shards {
-            round.tally.add(&shard.tally);
-            round.next = earliest(round.next, shard.next);
-        }
+        shards.into_iter().for_each(|shard| round.add(shard));
         round.tally.rounds = 1;
         round
     }
@@ -283,9 +300,11 @@ impl Sweeper {
     async fn attend(&self, entry: &DueEntry, round: &mut Round) {
         round.tally.entries += 1;
         match self.attendant.attend(entry).await {
-            Ok((done, next)) => {
+            Ok(Attended { done, next, waits_since }) => {
                 round.tally.count(done);
                 round.next = earliest(round.next, next);
+                let waits = waits_since.map(|since| Oldest::of(&entry.tenant, entry.run, since));
+                round.oldest = older(round.oldest.take(), waits);
             }
             Err(error) => {
                 round.tally.failed += 1;
@@ -304,14 +323,22 @@ impl Sweeper {
         depth.inspect_err(|error| tracing::error!(error = %chain(error), "the depth of the tasks queue could not be read")).ok()
     }
 
-    async fn mark(&self, tally: &Tally, depth: Option<Depth>) -> bool {
-        let marked = self.heartbeats.swept(self.clock.now(), tally, depth).await;
+    async fn mark(&self, tally: &Tally, standing: Option<&Standing>) -> bool {
+        let marked = self.heartbeats.swept(self.clock.now(), tally, standing).await;
         marked.inspect_err(|error| tracing::error!(error = %chain(error), "the heartbeat could not be written")).is_ok()
     }
 }
 
 fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     [one, other].into_iter().flatten().min()
+}
+
+impl Round {
+    fn add(&mut self, other: Self) {
+        self.tally.add(&other.tally);
+        self.next = earliest(self.next, other.next);
+        self.oldest = older(self.oldest.take(), other.oldest);
+    }
 }
 
 impl Tally {

@@ -29,6 +29,8 @@ struct Index {
     broken_shard: Option<u8>,
     failing: Vec<RunId>,
     looked: Mutex<Vec<(RunId, Timestamp)>>,
+    /// Runs that wait for a worker, and since when.
+    waiting: Mutex<Vec<(RunId, Timestamp)>>,
 }
 
 #[async_trait]
@@ -56,7 +58,7 @@ struct Looking {
 
 #[async_trait]
 impl Attendant for Looking {
-    async fn attend(&self, entry: &DueEntry) -> Result<(Done, Option<Timestamp>), JournalError> {
+    async fn attend(&self, entry: &DueEntry) -> Result<Attended, JournalError> {
         self.index.looked.lock().unwrap().push((entry.run, self.clock.now()));
         self.clock.advance(self.effort);
         if self.index.failing.contains(&entry.run) {
@@ -65,7 +67,9 @@ impl Attendant for Looking {
         for shard in self.index.shards.lock().unwrap().iter_mut() {
             shard.retain(|other| other.run != entry.run);
         }
-        Ok(self.script.lock().unwrap().pop_front().unwrap_or((Done::Removed, None)))
+        let (done, next) = self.script.lock().unwrap().pop_front().unwrap_or((Done::Removed, None));
+        let waits_since = self.index.waiting.lock().unwrap().iter().find(|(run, _)| *run == entry.run).map(|(_, since)| *since);
+        Ok(Attended { done, next, waits_since })
     }
 }
 
@@ -73,7 +77,7 @@ impl Attendant for Looking {
 struct Signs {
     canaries: Mutex<Vec<Canary>>,
     marks: Mutex<Vec<(Timestamp, Tally)>>,
-    depths: Mutex<Vec<Option<Depth>>>,
+    standing: Mutex<Vec<Standing>>,
     is_down: bool,
 }
 
@@ -93,10 +97,15 @@ impl CanaryQueue for Signs {
 
 #[async_trait]
 impl Heartbeats for Signs {
-    async fn swept(&self, at: Timestamp, tally: &Tally, depth: Option<Depth>) -> Result<(), JournalError> {
+    async fn swept(&self, at: Timestamp, tally: &Tally, standing: Option<&Standing>) -> Result<(), JournalError> {
         self.marks.lock().unwrap().push((at, *tally));
-        self.depths.lock().unwrap().push(depth);
+        self.standing.lock().unwrap().extend(standing.cloned());
         Ok(())
+    }
+
+    async fn oldest(&self) -> Result<Option<Oldest>, JournalError> {
+        let last = self.standing.lock().unwrap().last().and_then(|standing| standing.oldest.clone());
+        if self.is_down { Err(unavailable()) } else { Ok(last) }
     }
 
     async fn arrived(&self, _canary: &Canary, _at: Timestamp) -> Result<(), JournalError> {
@@ -211,7 +220,8 @@ async fn a_tick_of_a_quiet_system_is_eight_reads_a_mark_and_a_canary() {
     assert_eq!(tally, Tally { rounds: 1, ..Tally::default() });
     assert_eq!(*w.index.reads.lock().unwrap(), 8);
     assert_eq!(*w.signs.canaries.lock().unwrap(), [Canary { sent_at: start() }]);
-    assert_eq!(*w.signs.depths.lock().unwrap(), [Some(Depth::default())], "as it was before the canary");
+    let standing = Standing { depth: Some(Depth::default()), oldest: None };
+    assert_eq!(*w.signs.standing.lock().unwrap(), [standing], "as it was before the canary");
     assert_eq!(*w.signs.marks.lock().unwrap(), [(start(), tally)]);
     assert_eq!(w.clock.now(), start(), "it does not wait");
 }
@@ -305,6 +315,23 @@ async fn what_is_done_about_a_run_is_said_with_its_tenant_and_attempt() {
             assert_eq!((&line["tenant"], &line["attempt"]), (&json!("acme"), &attempt), "{line}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_tick_notes_the_run_that_has_waited_longest_and_the_next_one_looks_whether_it_still_does() {
+    let (first, second) = (entry(0), entry(1));
+    let w = sweeping(vec![vec![second.clone()], vec![first.clone()]]);
+    w.clock.advance(seconds(2));
+    let waiting = |entries: &[&DueEntry]| *w.index.waiting.lock().unwrap() = entries.iter().map(|it| (it.run, it.at)).collect();
+    let noted = || w.signs.standing.lock().unwrap().last().and_then(|standing| Some(standing.oldest.as_ref()?.run));
+    waiting(&[&second, &first]);
+    assert_eq!((w.tick().await.unwrap().entries, noted()), (2, Some(first.run)));
+    assert_eq!((w.tick().await.unwrap().entries, noted()), (1, Some(first.run)), "the index has none of them any more");
+    waiting(&[&second]);
+    w.index.shards.lock().unwrap()[0].push(second.clone());
+    assert_eq!((w.tick().await.unwrap().entries, noted()), (2, Some(second.run)), "the one before was taken up");
+    waiting(&[]);
+    assert_eq!((w.tick().await.unwrap().entries, noted()), (1, None));
 }
 
 fn janitor(letters: Arc<LetterBox>, records: Arc<MemoryStore>) -> Janitor {
