@@ -73,6 +73,7 @@ pub mod variables {
     pub const HEALTH: &[&str] = &[
         TABLE_NAME,
         TASK_QUEUE_URL,
+        JOBS_QUEUE_URL,
         DLQ_URL,
         API_AUTH,
         MODEL,

@@ -141,6 +141,9 @@ impl Checks for Probed {
     async fn dead_letters(&self) -> Check<Depth> {
         Ok(Depth::default())
     }
+    async fn jobs(&self) -> Check<Depth> {
+        Ok(Depth::default())
+    }
     async fn due(&self, late: Timestamp, sees: &Sees<'_>) -> Check<Vec<Run>> {
         let is_looked_at = |run: &&Run| run.due_ms.is_some_and(|at| at < late.as_millisecond()) || sees(&run.tenant);
         Ok(self.due.iter().filter(is_looked_at).cloned().collect())

@@ -55,9 +55,9 @@ pub(crate) fn lines() -> Vec<Line> {
         ours("worker.latestHeartbeatAgeMs", "curl -sS http://localhost:5000/api/production/queue/heartbeat | jq .worker.latestHeartbeatAgeMs")
             .json(|said| said.as_u64().is_some_and(|age| age < 120_000)),
         ours("queueDepths.*.waiting", "curl -sS http://localhost:5000/api/production/queue/heartbeat | jq '[.queueDepths[].waiting]'")
-            .json(|said| said.as_array().is_some_and(|depths| depths.len() == 2 && depths.iter().all(serde_json::Value::is_u64))),
+            .json(|said| said.as_array().is_some_and(|depths| depths.len() == 3 && depths.iter().all(serde_json::Value::is_u64))),
         ours("queueDepths.*.delayed", "curl -sS http://localhost:5000/api/production/queue/heartbeat | jq '[.queueDepths[].delayed]'")
-            .json(|said| said.as_array().is_some_and(|depths| depths.len() == 2 && depths.iter().all(serde_json::Value::is_u64))),
+            .json(|said| said.as_array().is_some_and(|depths| depths.len() == 3 && depths.iter().all(serde_json::Value::is_u64))),
         ours("metrics.totalWorkflows", "curl -sS http://localhost:5000/api/production/health | jq .metrics.totalWorkflows")
             .json(|said| said.as_u64() > Some(0)),
     ]

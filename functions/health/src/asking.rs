@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{Either, join, join_all, join3, select};
+use futures_util::future::{Either, join, join_all, join4, select};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use shared::domain::board::Board;
@@ -36,6 +36,7 @@ pub(crate) struct Asked {
     pub(crate) at: Timestamp,
     pub(crate) tasks: Timed<Depth>,
     pub(crate) dead_letters: Timed<Depth>,
+    pub(crate) jobs: Timed<Depth>,
     pub(crate) providers: Vec<(String, Timed<Reach>)>,
 }
 
@@ -121,9 +122,11 @@ impl Look<'_> {
         let limit = LIMIT.saturating_sub(between(self.begun, self.clock.now()));
         let names = self.names(board);
         let providers = join_all(names.iter().map(|name| timed(self.checks.provider(name), limit, self.clock)));
-        let (tasks, dead_letters, connections) =
-            join3(timed(self.checks.tasks(), limit, self.clock), timed(self.checks.dead_letters(), limit, self.clock), providers).await;
-        Asked { at: self.clock.now(), tasks, dead_letters, providers: names.into_iter().zip(connections).collect() }
+        let tasks = timed(self.checks.tasks(), limit, self.clock);
+        let dead_letters = timed(self.checks.dead_letters(), limit, self.clock);
+        let jobs = timed(self.checks.jobs(), limit, self.clock);
+        let (tasks, dead_letters, jobs, connections) = join4(tasks, dead_letters, jobs, providers).await;
+        Asked { at: self.clock.now(), tasks, dead_letters, jobs, providers: names.into_iter().zip(connections).collect() }
     }
 
     fn names(&self, board: Option<&Board>) -> Vec<String> {

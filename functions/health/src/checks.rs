@@ -76,6 +76,8 @@ pub trait Checks: Send + Sync {
     async fn tasks(&self) -> Check<Depth>;
     /// Whether the dead-letter queue answers: what stands on it.
     async fn dead_letters(&self) -> Check<Depth>;
+    /// What stands on the queue of bulk actions.
+    async fn jobs(&self) -> Check<Depth>;
     /// Runs that somebody has to look at, the earliest first: those of all tenants that nobody has looked at though they were due before
     /// `late`, and of the others those of tenants that `sees` lets through. Not all of them if there are many.
     async fn due(&self, late: Timestamp, sees: &Sees<'_>) -> Check<Vec<Run>>;
@@ -101,6 +103,8 @@ struct Clients {
     table: Table,
     tasks: TaskQueue,
     dead_letters: DeadLetters,
+    /// The queue of bulk actions.
+    jobs: TaskQueue,
 }
 
 impl RealChecks {
@@ -114,12 +118,14 @@ impl RealChecks {
         let built = self.clients.get_or_try_init(|| async {
             let table = self.env.required(variables::TABLE_NAME)?;
             let (tasks, dlq) = (self.env.required(variables::TASK_QUEUE_URL)?, self.env.required(variables::DLQ_URL)?);
+            let jobs = self.env.required(variables::JOBS_QUEUE_URL)?;
             let config = sdk_config("health").await;
             Ok::<_, ConfigError>(Clients {
                 table: Table::new(&config, table),
                 tasks: TaskQueue::new(&config, tasks),
                 // Only its depth is asked for, which needs no ARN.
                 dead_letters: DeadLetters::new(&config, dlq, String::new()),
+                jobs: TaskQueue::new(&config, jobs),
             })
         });
         built.await.map_err(|error| error.to_string())
@@ -134,7 +140,7 @@ impl Checks for RealChecks {
         for name in variables::HEALTH {
             self.env.optional(name).map_err(|error| error.to_string())?;
         }
-        for name in [variables::TABLE_NAME, variables::TASK_QUEUE_URL, variables::DLQ_URL] {
+        for name in [variables::TABLE_NAME, variables::TASK_QUEUE_URL, variables::JOBS_QUEUE_URL, variables::DLQ_URL] {
             self.env.required(name).map_err(|error| error.to_string())?;
         }
         let thresholds = Thresholds::read(&self.env).map_err(|error| error.to_string())?;
@@ -174,6 +180,10 @@ impl Checks for RealChecks {
 
     async fn dead_letters(&self) -> Check<Depth> {
         self.clients().await?.dead_letters.depth_in_full().await.map_err(unanswered("the dead-letter queue"))
+    }
+
+    async fn jobs(&self) -> Check<Depth> {
+        self.clients().await?.jobs.depth_in_full().await.map_err(unanswered("the queue of bulk actions"))
     }
 
     async fn sums(&self) -> Check<Vec<Sums>> {

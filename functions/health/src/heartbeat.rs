@@ -76,6 +76,7 @@ impl Pulse<'_> {
             "queueDepths": {
                 "tasks": self.survey.tasks.found.as_ref().ok().map(|depth| counts(depth, dead.map(Depth::pending))),
                 "dead_letters": dead.map(|depth| counts(depth, None)),
+                "jobs": self.survey.jobs.found.as_ref().ok().map(|depth| counts(depth, None)),
             },
             "leases": leases.collect::<Vec<_>>(),
             // What callers wait for is worked on in the API's own function, as far as they wait.

@@ -65,6 +65,8 @@ pub(crate) struct Survey {
     pub(crate) board: Option<Board>,
     pub(crate) tasks: Timed<Depth>,
     pub(crate) dead_letters: Timed<Depth>,
+    /// Bulk actions: what they wait for is no reason to send no work here.
+    pub(crate) jobs: Timed<Depth>,
     /// Whether each provider's address takes connections.
     pub(crate) providers: Vec<(String, Timed<Reach>)>,
     /// When the queues and the providers were asked: now, or a moment ago by another probe.
@@ -108,6 +110,7 @@ impl Survey {
             board,
             tasks: asked.tasks,
             dead_letters: asked.dead_letters,
+            jobs: asked.jobs,
             providers: asked.providers,
             asked_at: asked.at,
             at,

@@ -143,6 +143,9 @@ impl Checks for Scripted {
     async fn dead_letters(&self) -> Check<Depth> {
         self.check("dead", self.dead_letters).await
     }
+    async fn jobs(&self) -> Check<Depth> {
+        self.check("jobs", Depth { waiting: 7, ..Depth::default() }).await
+    }
     async fn due(&self, late: Timestamp, _sees: &Sees<'_>) -> Check<Vec<Run>> {
         *self.asked_before.lock().unwrap() = Some(late);
         self.check("due", self.due.clone()).await
@@ -306,6 +309,9 @@ async fn an_idle_queue_and_a_busy_one_are_alive_and_one_that_nobody_serves_is_no
     let (_, body) = get(Scripted { tasks, ..Scripted::default() }, "/api/production/queue/heartbeat").await;
     let depths = &body["queueDepths"]["tasks"];
     assert_eq!([&depths["waiting"], &depths["active"], &depths["delayed"], &depths["total"]], [&json!(3), &json!(2), &json!(1), &json!(6)]);
+    assert_eq!(body["queueDepths"]["jobs"]["waiting"], 7);
+    let (status, body) = get(Scripted::broken("jobs"), "/api/production/queue/heartbeat").await;
+    assert_eq!((status, &body["queueDepths"]["jobs"]), (200, &Value::Null), "runs are worked on all the same");
     let worker = &body["worker"];
     assert_eq!((&worker["latestHeartbeatAgeMs"], &worker["latestCanaryLatencyMs"]), (&json!(29_000), &json!(1_000)));
 }

@@ -42,7 +42,7 @@ def variables(port: int) -> dict[str, str]:
         "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}", "AWS_LAMBDA_FUNCTION_NAME": "x-health", "AWS_LAMBDA_FUNCTION_VERSION": "1",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "AWS_LAMBDA_LOG_GROUP_NAME": "g", "AWS_LAMBDA_LOG_STREAM_NAME": "s",
         "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "TABLE_NAME": "t",
-        "TASK_QUEUE_URL": "http://127.0.0.1:1/q", "DLQ_URL": "http://127.0.0.1:1/d", "API_AUTH": "iam", "MODEL": "openai::m",
+        "TASK_QUEUE_URL": "http://127.0.0.1:1/q", "JOBS_QUEUE_URL": "http://127.0.0.1:1/j", "DLQ_URL": "http://127.0.0.1:1/d", "API_AUTH": "iam", "MODEL": "openai::m",
         "MODEL_BASE_URL": "", "PROVIDERS": "[]", "REQUIRE_COMPILED": "false", "BACKLOG_THRESHOLD": "10000", "BACKLOG_AGE_SECONDS": "300",
         "DEAD_LETTER_THRESHOLD": "100",
         "HEARTBEAT_TIMEOUT_SECONDS": "120", "LEASE_SECONDS": "75", "PROBE_CACHE_SECONDS": "3", "LOG_LEVEL": "info", "LOG_JSON": "1", "AWS_LAMBDA_HTTP_IGNORE_STAGE_IN_PATH": "true",
