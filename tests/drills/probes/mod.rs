@@ -13,6 +13,8 @@ use tests::{Stack, wait_for};
 
 use row::{HEALTHY, Row, timed};
 
+/// After this time the sweeper looks after a run that nobody has taken up: the stack's lease, and a little.
+const UNTAKEN: Duration = Duration::from_secs(17);
 /// A tick of the sweeper, the canary and its worker: milliseconds while nothing else is to be done.
 const TICK: Duration = Duration::from_secs(30);
 /// What counts as late for a canary, and a little.
@@ -142,6 +144,14 @@ fn providers(stack: &Stack) {
         let _open = Open::of(stack, &model);
         Row { fault: "the breaker of the provider is open", ..down }.holds(stack);
     }
+    {
+        let _public = broken(stack, "MODEL_BASE_URL", "");
+        Row { fault: "nothing, and the provider has no address of its own", ..HEALTHY }.holds(stack);
+        let said = stack.api.get("/health/detailed").must(200);
+        assert!(said.to_string().contains("not asked: known from calls only"), "{said}");
+        let _open = Open::of(stack, &model);
+        Row { fault: "the breaker of a provider without an address of its own is open", ..down }.holds(stack);
+    }
     let off = Off(stack, json!({"name": provider, "reason": "a drill"}));
     assert_eq!(stack.api.post("/v1/providers/disable", &off.1).status, 200);
     Row { fault: "an operator has switched the provider off", ..down }.holds(stack);
@@ -156,6 +166,7 @@ fn providers(stack: &Stack) {
 /// The rows about how much there is to be done. The consumer is paused, and its last sign of life is fresh.
 fn backlog(stack: &Stack) {
     let much = Row { detailed: ("degraded", "event_queue"), health: ("degraded", "queue"), heartbeat: ("warn", "The backlog"), ..HEALTHY };
+    let waiting = (stack.start("who takes this up?"), now());
     // Canaries of long ago: whoever takes one off leaves the mark of a newer one alone.
     let old = r#"{"v":1,"canary":"2026-01-02T03:04:05.000Z"}"#;
     for _ in 0..3 {
@@ -168,10 +179,25 @@ fn backlog(stack: &Stack) {
     // One job that waits is no warning.
     Row { fault: "one message waits", ..HEALTHY }.holds(stack);
     stack.tasks.send(old);
-    let _few = broken(stack, "BACKLOG_THRESHOLD", "1");
+    let few = broken(stack, "BACKLOG_THRESHOLD", "1");
     let warn = ("warn", "The backlog is large");
     Row { fault: "the backlog is above its threshold", heartbeat: warn, ..much }.holds(stack);
+    drop(few);
+    waits_for_long(stack, much, waiting);
     stack.tasks.purge();
+}
+
+/// The row about a run that nobody has taken up for longer than its lease would last, however few wait beside it.
+fn waits_for_long(stack: &Stack, much: Row, (run, since): (String, Timestamp)) {
+    wait_until_old("a run that nobody has taken up", since, UNTAKEN);
+    let _at = tick(stack);
+    {
+        let _impatient = broken(stack, "BACKLOG_AGE_SECONDS", "1");
+        Row { fault: "a run waits for too long", heartbeat: ("warn", "A run has waited in the queue for"), ..much }.holds(stack);
+    }
+    let _cancelled = stack.api.post(&format!("/v1/runs/{run}/cancel"), &Value::Null).must(200);
+    let _at = tick(stack);
+    Row { fault: "nothing, and the run that waited was cancelled", ..HEALTHY }.holds(stack);
 }
 
 /// The row about dead letters.
@@ -183,17 +209,25 @@ fn dead_letters(stack: &Stack) {
     stack.dead_letters.purge();
 }
 
-/// The rows about who gives no sign of life. The consumer is paused, and has been for longer than [`DEAD`].
+/// The rows about who gives no sign of life. The consumer is paused.
 fn signs<'a>(stack: &'a Stack, paused: Paused<'a>) {
+    let dead = Row { detailed: ("unhealthy", "worker"), health: ("unhealthy", "worker"), ..HEALTHY };
+    let dead = Row { heartbeat: ("fail", "No worker has taken a canary off the queue for"), ..dead };
     let arrived = mark(stack, "worker", "at").unwrap();
     wait_until_old("a canary that is old", arrived, DEAD);
+    let short = broken(stack, "HEARTBEAT_TIMEOUT_SECONDS", &DEAD.as_secs().to_string());
+    let cannot_start = stack.reconfigure("queue-consumer", &[("TABLE_NAME", "")]);
+    drop(paused);
+    let _at = tick(stack);
+    let is_taken = || if stack.tasks.depth() > stack.tasks.awake() { Ok(()) } else { Err("nothing is in flight") };
+    wait_for("a canary in the hands of a consumer that does not start", TICK, is_taken);
+    Row { fault: "the consumer does not start", ..dead }.holds(stack);
+    let paused = stack.pause_consumer();
+    drop(cannot_start);
+    stack.tasks.purge();
     let sent = tick(stack);
-    {
-        let _short = broken(stack, "HEARTBEAT_TIMEOUT_SECONDS", &DEAD.as_secs().to_string());
-        let stopped = Row { detailed: ("unhealthy", "worker"), health: ("unhealthy", "worker"), ..HEALTHY };
-        Row { fault: "the consumer is stopped", heartbeat: ("fail", "No worker has taken a canary off the queue for"), ..stopped }
-            .holds(stack);
-    }
+    Row { fault: "the mapping is disabled", ..dead }.holds(stack);
+    drop(short);
     wait_until_old("a canary that has waited for long", sent, LATE);
     drop(paused);
     let late = Row { detailed: ("degraded", "worker"), health: ("degraded", "worker"), ..HEALTHY };
