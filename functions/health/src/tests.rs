@@ -387,7 +387,7 @@ async fn metrics_are_the_numbers_that_all_functions_share() {
 
 #[tokio::test]
 async fn metrics_say_what_the_heartbeat_says() {
-    let stuck = Scripted { overdue: vec![a_run(&"acme".parse().unwrap(), ago(600))], ..Scripted::default() };
+    let stuck = Scripted { due: vec![a_run(&"acme".parse().unwrap(), ago(600))], ..Scripted::default() };
     let silent = Scripted { marks: Marks::default(), ..Scripted::default() };
     for (checks, status) in [(Scripted::default(), "pass"), (stuck, "warn"), (silent, "fail")] {
         let checks = Arc::new(checks);

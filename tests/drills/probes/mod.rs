@@ -11,6 +11,7 @@ use tests::functions::{Paused, Reconfigured};
 use tests::runtime_api::{Mute, closed};
 use tests::{Stack, wait_for};
 
+use super::pager::Pager;
 use row::{HEALTHY, Row, timed};
 
 /// After this time the sweeper looks after a run that nobody has taken up: the stack's lease, and a little.
@@ -237,9 +238,14 @@ fn signs<'a>(stack: &'a Stack, paused: Paused<'a>) {
     Row { fault: "the sweeper is silent", heartbeat: ("fail", "The sweeper has been silent for"), ..silent }.holds(stack);
 }
 
+/// The alarms that the rows' faults may set off, if they last long enough. None of them is of requests: that probes fail is no failed request.
+const CALLED_FOR: [&str; 5] = ["heartbeat-missing", "sweeper-silent", "dead-letters", "breaker-open", "queue-consumer-errors"];
+
 #[test]
 fn every_probe_tells_the_truth_under_every_fault() {
     let stack = Stack::alone();
+    let pager = Pager::of(&stack);
+    pager.expect(|sign| CALLED_FOR.contains(&sign));
     let by_hand = stack.unschedule_sweeper();
     // The rows take longer than a sign of life may be old, and the sweeper ticks when the test says so.
     let patient = broken(&stack, "HEARTBEAT_TIMEOUT_SECONDS", "3600");
@@ -254,6 +260,7 @@ fn every_probe_tells_the_truth_under_every_fault() {
     drop((patient, by_hand));
     beat(&stack);
     Row { fault: "nothing any more", ..HEALTHY }.holds(&stack);
+    pager.must_be_quiet("probes");
 }
 
 #[test]
