@@ -27,7 +27,7 @@ static READER_GONE: AtomicBool = AtomicBool::new(false);
 /// Set by the tables that have colours: where there is none, no text of anybody else has them either.
 static HAS_COLOURS: AtomicBool = AtomicBool::new(false);
 
-/// From now on [`line`] lets the [`COLOURS`] pass.
+/// From now on [`line()`] lets the [`COLOURS`] pass.
 pub(crate) fn has_colours() {
     HAS_COLOURS.store(true, Ordering::Relaxed);
 }

@@ -27,7 +27,7 @@ pub use self::fleet::MemoryFleet;
 pub use self::incidents::MemoryIncidents;
 pub use self::jobs::MemoryJobs;
 pub use self::letters::MemoryLetters;
-pub use self::lines::{Heard, listen};
+pub use self::lines::{Heard, listen, subscribe};
 pub use self::store::{MemoryStore, Tables};
 pub use self::whole_table::MemoryTable;
 use crate::domain::agent::DEFAULT_AGENT;

@@ -199,10 +199,10 @@ impl Sweeper {
 
         // Beside all else: thousands of letters take longer than a dead worker's run should wait.
         let tidying = self.janitor.tidy(end.min(after(begun, TIDYING)));
-        let (letters_deleted, (mut tally, is_alive)) = join(tidying, self.sweep_until(begun, end)).await;
+        let (letters_deleted, (mut tally, is_alive, found)) = join(tidying, self.sweep_until(begun, end)).await;
         tally.letters_deleted = letters_deleted;
         if tally.rounds > 1 || letters_deleted > 0 {
-            self.mark(&tally, None).await;
+            self.mark(&tally, found.as_ref()).await;
         }
         tracing::info!(
             rounds = tally.rounds,
@@ -226,8 +226,8 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps what is due and what falls due until `end`. What was done, and whether the signs of life were given.
-    async fn sweep_until(&self, begun: Timestamp, end: Timestamp) -> (Tally, bool) {
+    /// Sweeps what is due and what falls due until `end`. What was done, whether the signs of life were given, and what they do not tell yet.
+    async fn sweep_until(&self, begun: Timestamp, end: Timestamp) -> (Tally, bool, Option<Standing>) {
         // The canary goes after the look at the queue, so that it is not counted.
         let queue = async { (self.depth().await, self.send_canary(begun).await) };
         let looks = async {
@@ -238,13 +238,18 @@ impl Sweeper {
         let (mut round, jobs_woken, (depth, is_sent)) = join3(looks, self.watchman.wake_all(), queue).await;
         let mut tally = Tally { jobs_woken, ..Tally::default() };
         tally.add(&round.tally);
-        let is_marked = self.mark(&tally, Some(&Standing { depth, oldest: round.oldest.take() })).await;
+        let first = Standing { depth, oldest: round.oldest.take() };
+        let is_marked = self.mark(&tally, Some(&first)).await;
+        let mut later = None;
         while let Some(pause) = self.pause(round.next, end) {
             self.clock.sleep(pause).await;
             round = self.round(end).await;
             tally.add(&round.tally);
+            later = older(later, round.oldest.take());
         }
-        (tally, is_sent && is_marked)
+        // Most runs fall due in the course of a tick.
+        let found = later.map(|later| Standing { depth: None, oldest: older(first.oldest, Some(later)) });
+        (tally, is_sent && is_marked, found)
     }
 
     /// How long to wait for `next`; `None` when it is the next tick's.

@@ -6,15 +6,16 @@
 //! of a run that does not wait.
 
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
-use super::{Round, Sweeper};
+use super::{DueEntry, Round, Sweeper};
 use crate::domain::clock::after;
 use crate::domain::id::{RunId, TenantId};
 use crate::domain::run::Run;
 use crate::domain::state::RunState;
 use crate::engine::LONGEST_BACKOFF;
 use crate::heartbeat::Oldest;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, span};
 
 /// Since when a run has waited for a worker, at the latest: sent again or not, and without the time for which it was put off after a failure.
 pub(super) fn waits_since(run: &Run, now: Timestamp) -> Option<Timestamp> {
@@ -38,7 +39,10 @@ impl Sweeper {
         let mut round = Round::default();
         match self.heartbeats.oldest().await {
             Ok(None) => {}
-            Ok(Some(Oldest { tenant, run, since })) => self.attend(&super::DueEntry { at: since, tenant, run }, &mut round).await,
+            Ok(Some(Oldest { tenant, run, since })) => {
+                let about = span::about(&tenant, run);
+                self.attend(&DueEntry { at: since, tenant, run }, &mut round).instrument(about).await;
+            }
             Err(error) => tracing::warn!(error = %chain(&error), "which run has waited longest could not be read"),
         }
         round

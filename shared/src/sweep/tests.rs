@@ -318,6 +318,17 @@ async fn what_is_done_about_a_run_is_said_with_its_tenant_and_attempt() {
 }
 
 #[tokio::test]
+async fn a_run_that_falls_due_in_the_course_of_a_tick_is_noted_too() {
+    let late = entry(5);
+    let w = sweeping(vec![vec![late.clone()]]);
+    *w.index.waiting.lock().unwrap() = [(late.run, late.at)].into_iter().collect();
+    assert!(w.tick().await.unwrap().rounds > 1);
+    let standing = w.signs.standing.lock().unwrap();
+    let noted: Vec<_> = standing.iter().map(|standing| standing.oldest.as_ref().map(|oldest| oldest.run)).collect();
+    assert_eq!(noted, [None, Some(late.run)]);
+}
+
+#[tokio::test]
 async fn a_tick_notes_the_run_that_has_waited_longest_and_the_next_one_looks_whether_it_still_does() {
     let (first, second) = (entry(0), entry(1));
     let w = sweeping(vec![vec![second.clone()], vec![first.clone()]]);

@@ -14,8 +14,8 @@ use tests::{Stack, wait_for};
 use super::pager::Pager;
 use row::{HEALTHY, Row, timed};
 
-/// After this time the sweeper looks after a run that nobody has taken up: the stack's lease, and a little.
-const UNTAKEN: Duration = Duration::from_secs(17);
+/// After this time the sweeper looks after a run that nobody has taken up: the stack's lease, and the end of the tick that does.
+const UNTAKEN: Duration = Duration::from_secs(20);
 /// A tick of the sweeper, the canary and its worker: milliseconds while nothing else is to be done.
 const TICK: Duration = Duration::from_secs(30);
 /// What counts as late for a canary, and a little.

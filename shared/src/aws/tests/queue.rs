@@ -47,7 +47,7 @@ async fn sent(is_collecting: bool) -> (usize, usize) {
     use crate::telemetry::outbox::Outbox;
 
     let outbox = Outbox::new("http://127.0.0.1:1", None, Resource::builder_empty().build()).unwrap();
-    let _collecting = is_collecting.then(|| tracing::subscriber::set_default(tracing_subscriber::registry().with(outbox.layer(false))));
+    let _collecting = is_collecting.then(|| crate::fakes::subscribe(tracing_subscriber::registry().with(outbox.layer(false))));
     let bytes = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = bytes.clone();
     let rule = mock!(aws_sdk_sqs::Client::send_message)

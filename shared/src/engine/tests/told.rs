@@ -40,7 +40,7 @@ async fn each_line_says_which_run_step_and_attempt_it_is_about_and_none_says_wha
     let heard = Arc::new(Mutex::new(Vec::<String>::new()));
     let to = heard.clone();
     let lines = Lines::to(Format::Json, move |line| locked(&to).push(line.to_owned())).with_filter(speakers(tracing::Level::TRACE));
-    let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
+    let _listening = crate::fakes::subscribe(tracing_subscriber::registry().with(lines));
 
     let mut w = world_asked(json!({"prompt": MARKER, "metadata": {"note": MARKER}}), []).await;
     w.engine.tools = Toolbox::of(vec![Arc::new(Takes::harmless(MARKER, w.clock.clone()))]);

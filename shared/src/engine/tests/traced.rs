@@ -22,7 +22,7 @@ fn collect(is_content_shown: bool) -> (Kept, DefaultGuard) {
     let kept = outbox.kept.clone();
     // Log lines know which invocation it is.
     let lines = Lines::to(Format::Json, |_| ());
-    (kept, tracing::subscriber::set_default(tracing_subscriber::registry().with(lines).with(outbox.layer(is_content_shown))))
+    (kept, crate::fakes::subscribe(tracing_subscriber::registry().with(lines).with(outbox.layer(is_content_shown))))
 }
 
 /// The spans that have ended, by name; of those with one name, in order.
