@@ -71,7 +71,10 @@ fn named_after_now() -> PathBuf {
 
 /// The archives of a folder by their manifests, each read to its end.
 fn list(folder: &ListBackups) -> Result<Value> {
-    let failed = |error: std::io::Error| Error::unreachable(format!("cannot list {}", folder.dir.display())).because(error);
+    let failed = |error: std::io::Error| {
+        let problem = Error::unreachable(format!("cannot list {}", folder.dir.display())).because(error);
+        problem.with_hint("name the folder that the archives are in: --dir FOLDER")
+    };
     let entries = std::fs::read_dir(&folder.dir).map_err(failed)?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.to_string_lossy().ends_with(".tar.gz"));

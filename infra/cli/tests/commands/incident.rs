@@ -272,6 +272,9 @@ fn a_list_of_backups_tells_the_whole_ones_from_the_damaged_and_leaves_out_what_i
     for unusable in &backups[1..] {
         assert_eq!((unusable["problem"].as_str(), unusable.get("items")), (Some("damaged, or no archive of reprise"), None));
     }
+    let nowhere = command(&["backup", "list", "--dir", "/no/such/folder"]).output().unwrap();
+    let said = String::from_utf8_lossy(&nowhere.stderr);
+    assert!(nowhere.status.code() == Some(2) && said.contains("--dir FOLDER"), "{said}");
     let table = String::from_utf8_lossy(&listed("table").stdout).into_owned();
     assert!(table.contains("prod-table") && table.matches("damaged, or no archive of reprise").count() == 2, "{table}");
     assert_eq!(stub.lines().len(), asked, "no deployment is asked");
